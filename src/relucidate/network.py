@@ -1,0 +1,502 @@
+"""The canonical network: affine layers, each followed by a piecewise-linear activation per neuron, then a link."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relucidate import exact
+from relucidate.errors import (
+    ArgumentError,
+    MalformedModelError,
+    NumericalOverflowError,
+    UnfaithfulError,
+    shown,
+)
+from relucidate.features import Features
+from relucidate.layers import Activation, Bools, Floats, Layer, is_sparse
+
+Link = Literal["identity", "logit", "softmax", "log"]
+
+_BLOCK_BYTES = 2**20  # a block of rows and its widest layer stay in the processor's cache
+_ROW_TILE = 64  # blocks hold a multiple of this many rows, so that every row meets the same matrix kernel
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Activation patterns, one per row, bit-packed.
+
+    Parameters
+    ----------
+    packed : (n, ceil(n_bits / 8)) uint8, most significant bit first; unused bits are 0.
+    n_bits : one per neuron and breakpoint, layer by layer. A bit is on iff the preactivation is above the breakpoint.
+    """
+
+    packed: NDArray[np.uint8]
+    n_bits: int
+
+    @staticmethod
+    def pack(bits: Bools) -> Patterns:
+        """Return the patterns of a bool array (n, n_bits)."""
+        return Patterns(np.packbits(bits, axis=1), bits.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, rows: Any) -> Patterns:
+        return Patterns(np.atleast_2d(self.packed[rows]), self.n_bits)
+
+    def bits(self) -> Bools:
+        """Return the patterns as bool (n, n_bits)."""
+        if self.n_bits == 0:
+            return np.zeros((len(self), 0), dtype=bool)
+        return np.unpackbits(self.packed, axis=1, count=self.n_bits).view(bool)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.bits(), dtype=dtype)
+
+    def ids(self) -> list[str]:
+        """Return a short name per pattern: for people to read, never to compare."""
+        return [hashlib.blake2b(row.tobytes(), digest_size=4).hexdigest() for row in self.packed]
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How closely two programs that should say the same agree.
+
+    Parameters
+    ----------
+    max_difference, mean_difference : of the outputs, absolute.
+    max_relative : largest ``|difference| / (1 + |value|)``.
+    worst_row : where it is.
+    agreement : share of rows with the same decision (class, or sign of a logit); None for a regression.
+    n : number of rows compared.
+    against : what was compared with, for example "scikit-learn 1.9.1".
+    """
+
+    max_difference: float
+    mean_difference: float
+    max_relative: float
+    worst_row: int
+    agreement: float | None
+    n: int
+    against: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a network came from, and what was found on the way.
+
+    Parameters
+    ----------
+    source : "scikit-learn MLPClassifier", "ONNX (opset 21, pytorch 2.13)", …
+    path : the file, or "".
+    sha256 : of the file's bytes, or "".
+    operators : (name, how many) in the original.
+    notes : what a reader should know: "softmax removed: decisions are logits".
+    """
+
+    source: str = "arrays"
+    path: str = ""
+    sha256: str = ""
+    operators: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What one pass over rows gives.
+
+    Parameters
+    ----------
+    patterns : one per row.
+    decision : (n, n_outputs)
+    """
+
+    patterns: Patterns
+    decision: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A piecewise-linear network in canonical form.
+
+    Parameters
+    ----------
+    layers : hidden layers and, last, the output layer, whose activation is the identity.
+    features : what the inputs are.
+    link : how a decision becomes a prediction: "identity", "logit" (sigmoid), "softmax" or "log" (exponential).
+    classes : labels of the classes, in the order of `predict_proba`'s columns; () if unknown or a regression.
+    outputs : a name per output.
+    provenance, faithfulness : where it came from; how it compared with the original (None if nothing was compared).
+
+    Raises
+    ------
+    MalformedModelError : the layers do not chain, or classes and outputs do not fit.
+    """
+
+    layers: tuple[Layer, ...]
+    features: Features
+    link: Link = "identity"
+    classes: tuple[Any, ...] = ()
+    outputs: tuple[str, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance)
+    faithfulness: Faithfulness | None = None
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise MalformedModelError("A network needs at least one layer; got none.")
+        width = len(self.features)
+        for i, layer in enumerate(self.layers):
+            name = layer.name or f"layer {i}"
+            if layer.weight.shape[1] != width:
+                raise MalformedModelError(
+                    f"The weights do not chain: {name} has a weight of shape {layer.weight.shape} (out, in), but "
+                    f"{width} values enter it."
+                )
+            width = layer.weight.shape[0]
+        if width == 0:
+            raise MalformedModelError("The last layer has no outputs.")
+        if not self.layers[-1].activation.is_identity:
+            raise MalformedModelError("The output layer must be affine; give its activation a layer of its own.")
+        if self.link not in get_args(Link):
+            raise ArgumentError(f"link is {self.link!r}; expected one of {', '.join(get_args(Link))}.")
+        if not self.outputs:
+            names = [str(c) for c in self.classes] if len(self.classes) == width else [f"y{i}" for i in range(width)]
+            object.__setattr__(self, "outputs", tuple(names) if width > 1 else ("y",))
+        if len(self.outputs) != width:
+            raise MalformedModelError(f"{len(self.outputs)} output names for {width} outputs; give one each.")
+        if self.classes and len(self.classes) != max(width, 2):
+            raise MalformedModelError(f"{len(self.classes)} classes for {width} outputs; expected {max(width, 2)}.")
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs after encoding."""
+        return len(self.features)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of decisions per row."""
+        return self.layers[-1].weight.shape[0]
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """A name per feature."""
+        return self.features.names
+
+    @property
+    def hidden(self) -> tuple[Layer, ...]:
+        """All layers but the last."""
+        return self.layers[:-1]
+
+    @cached_property
+    def n_bits(self) -> int:
+        """Length of an activation pattern."""
+        return sum(layer.activation.n_bits for layer in self.hidden)
+
+    @property
+    def n_neurons(self) -> int:
+        """Hidden neurons that can switch."""
+        return sum(len(np.unique(layer.activation.switches[0])) for layer in self.hidden)
+
+    @property
+    def n_parameters(self) -> int:
+        """Stored weights and biases."""
+        return sum(layer.n_parameters for layer in self.layers)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether predictions are probabilities of classes."""
+        return self.link in ("logit", "softmax")
+
+    @property
+    def n_classes(self) -> int:
+        """Columns of `predict_proba`; 0 for a regression."""
+        return max(self.n_outputs, 2) if self.is_classifier else 0
+
+    def __repr__(self) -> str:
+        kinds = sorted({name for layer in self.hidden for name in layer.activation.names} - {"identity"})
+        widths = " → ".join(str(w) for w in (self.n_features, *(layer.weight.shape[0] for layer in self.layers)))
+        text = f"Network {widths}, {' + '.join(kinds) or 'linear'}, {self.link} link, from {self.provenance.source}"
+        if self.faithfulness is not None:
+            f = self.faithfulness
+            text += f"; equals {f.against} to {f.max_difference:.1e} on {f.n:,} probe points"
+        return text
+
+    # ---------------------------------------------------------------- rows in, numbers out
+
+    def decision(self, X: Any) -> Floats:
+        """Return the decision (n, n_outputs): logits, or the regression value.
+
+        Parameters
+        ----------
+        X : (n, n_columns) array or table, see `Features.encode`.
+
+        Raises
+        ------
+        DataError : the table does not fit. NumericalOverflowError : a row leaves the range of float64.
+        """
+        return self.trace(self.features.encode(X), patterns=False).decision
+
+    def predict(self, X: Any) -> Floats:
+        """Return what the original returns on its own scale (n, n_outputs): the inverse link of the decision."""
+        return self.inverse_link(self.decision(X))
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return class probabilities (n, n_classes), two columns for a binary network.
+
+        Raises
+        ------
+        ArgumentError : the network has no probability link.
+        """
+        if not self.is_classifier:
+            raise ArgumentError(
+                f"This network has the link {self.link!r} and no class probabilities. Use predict, or load it with "
+                "link='logit' or link='softmax'."
+            )
+        p = self.predict(X)
+        return np.hstack([1 - p, p]) if self.n_outputs == 1 else p
+
+    def inverse_link(self, decision: Floats) -> Floats:
+        """Return predictions from decisions, both (n, n_outputs)."""
+        if self.link == "identity":
+            return decision
+        if self.link == "log":
+            return np.exp(decision)
+        if self.link == "logit":
+            e = np.exp(-np.abs(decision))
+            return np.where(decision >= 0, 1 / (1 + e), e / (1 + e))
+        e = np.exp(decision - decision.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def patterns(self, X: Any) -> Patterns:
+        """Return the activation pattern of each row.
+
+        Notes
+        -----
+        A bit is on iff the exact preactivation, of the stored weights and this row, is above the neuron's breakpoint.
+        The answer does not depend on the batch, the order of rows, or the number of threads.
+        """
+        return self.trace(self.features.encode(X)).patterns
+
+    def trace(self, x: Floats, *, patterns: bool = True) -> Trace:
+        """Return patterns and decisions of encoded rows (n, n_features) in one pass.
+
+        Raises
+        ------
+        NumericalOverflowError : a decision is not finite.
+        """
+        n, step = len(x), self._block_rows
+        packed = np.zeros((n, (self.n_bits + 7) // 8), dtype=np.uint8)
+        decision = np.empty((n, self.n_outputs))
+        bits = np.zeros((step, self.n_bits), dtype=bool)
+        scratch: dict[int, Floats] = {}
+        undecided: list[NDArray[np.intp]] = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, n, step):
+                block = x[start : start + step]
+                m = len(block)
+                if m < step:
+                    padded = -(-m // _ROW_TILE) * _ROW_TILE
+                    block = np.concatenate([block, np.zeros((padded - m, x.shape[1]))])
+                out, doubt = self._block(block, bits, scratch, patterns)
+                decision[start : start + m] = out[:m]
+                if patterns:
+                    packed[start : start + m] = np.packbits(bits[:m], axis=1)
+                    if doubt is not None:
+                        undecided.append(np.flatnonzero(doubt[:m]) + start)
+            if undecided:
+                rows = np.concatenate(undecided)
+                packed[rows] = np.packbits(exact.decide(self._bounds, x[rows]), axis=1)
+        if not np.isfinite(decision).all():
+            rows = np.flatnonzero(~np.isfinite(decision).all(axis=1))
+            raise NumericalOverflowError(
+                f"{len(rows):,} of {n:,} rows leave the range of float64 inside the network: rows {shown(rows, 10)}. Look for "
+                "huge values in these rows or in the weights; scale them down or drop the rows."
+            )
+        return Trace(Patterns(packed, self.n_bits), decision)
+
+    @cached_property
+    def _block_rows(self) -> int:
+        width = max(max(layer.weight.shape) for layer in self.layers)
+        rows = _BLOCK_BYTES // (8 * width)
+        return max(_ROW_TILE, rows // _ROW_TILE * _ROW_TILE)
+
+    @cached_property
+    def _bounds(self) -> tuple[exact.Bounds, ...]:
+        return tuple(exact.Bounds(layer) for layer in self.hidden)
+
+    def _block(
+        self, a: Floats, bits: Bools, scratch: dict[int, Floats], patterns: bool
+    ) -> tuple[Floats, Bools | None]:
+        """Return decisions of one block and which rows hold a preactivation within its rounding error of a breakpoint."""
+        doubt = None
+        start = 0
+        limits = exact.thresholds(self._bounds, np.abs(a).max(axis=0, initial=0.0)) if patterns else []
+        for i, layer in enumerate(self.hidden):
+            z = layer.preactivation(a)
+            activation = layer.activation
+            if patterns and activation.n_bits:
+                stop = start + activation.n_bits
+                doubt = _near(activation, z, limits[i], scratch, doubt)
+                if activation.is_relu:
+                    np.greater(z, 0, out=bits[: len(z), start:stop])
+                else:
+                    bits[: len(z), start:stop] = activation.bits(z)
+                start = stop
+            a = np.maximum(z, 0, out=z) if activation.is_relu else activation(z)
+        return self.layers[-1].preactivation(a), doubt
+
+    # ---------------------------------------------------------------- patterns in, affine maps out
+
+    def affine_maps(self, patterns: Patterns) -> tuple[Floats, Floats]:
+        """Return coefficients (R, n_outputs, n_features) and intercepts (R, n_outputs) of the maps that patterns select.
+
+        Notes
+        -----
+        One backward product per layer over all patterns, from the top: ``b += V @ offsets; V *= slopes; b += V @ bias;
+        V = V @ weight``. Maps are made from the weights alone, never as a difference of outputs.
+        Cost: as one forward pass over R rows per output. Source: Sudjianto et al. 2020, Theorem 1.
+        """
+        R, K, d = len(patterns), self.n_outputs, self.n_features
+        coef, intercept = np.empty((R, K, d)), np.empty((R, K))
+        step = max(_ROW_TILE, self._block_rows // K // _ROW_TILE * _ROW_TILE)
+        for start in range(0, R, step):
+            rows = slice(start, start + step)
+            coef[rows], intercept[rows] = self._maps_of(patterns[rows].bits())
+        return coef, intercept
+
+    def map_blocks(self, patterns: Patterns, limit_bytes: int = 2**26) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Yield (rows, coefficients, intercepts) block by block, for maps too many to hold at once."""
+        step = max(1, limit_bytes // (8 * self.n_outputs * (self.n_features + 1)))
+        for start in range(0, len(patterns), step):
+            rows = slice(start, min(start + step, len(patterns)))
+            yield (rows, *self.affine_maps(patterns[rows]))
+
+    def _maps_of(self, bits: Bools) -> tuple[Floats, Floats]:
+        R, K = len(bits), self.n_outputs
+        padded = -(-R // _ROW_TILE) * _ROW_TILE  # the same matrix kernel for every pattern, whatever its neighbours
+        if padded != R:
+            bits = np.concatenate([bits, np.zeros((padded - R, bits.shape[1]), dtype=bool)])
+        top: Any = self.layers[-1].weight
+        top = top.toarray() if is_sparse(top) else top
+        v = np.repeat(top[None], padded, axis=0)
+        b = np.repeat(self.layers[-1].bias[None], padded, axis=0)
+        stop = self.n_bits
+        for layer in reversed(self.hidden):
+            activation, weight = layer.activation, layer.weight
+            start = stop - activation.n_bits
+            if not activation.is_identity:
+                slopes, offsets = activation.pieces_in_force(bits[:, start:stop])
+                if offsets.any():
+                    b += np.einsum("rkm,rm->rk", v, np.broadcast_to(offsets, (padded, len(activation))))
+                v *= slopes[:, None, :]
+            stop = start
+            flat = v.reshape(padded * K, -1)
+            b += (flat @ np.ascontiguousarray(layer.bias)[:, None]).reshape(padded, K)
+            v = np.asarray(flat @ weight).reshape(padded, K, -1)
+        return v[:R], b[:R]
+
+    def preactivation_maps(self, pattern: Patterns) -> list[tuple[Floats, Floats]]:
+        """Return per hidden layer the maps (m, n_features) and constants (m,) of its preactivations under one pattern.
+
+        Raises
+        ------
+        ArgumentError : not exactly one pattern was given.
+        """
+        if len(pattern) != 1:
+            raise ArgumentError(f"preactivation_maps takes one pattern; got {len(pattern)}. Index it: patterns[i].")
+        bits = pattern.bits()
+        out: list[tuple[Floats, Floats]] = []
+        v: Any = None
+        c: Any = None
+        start = 0
+        for layer in self.hidden:
+            weight: Any = layer.weight
+            if v is None:
+                v, c = (weight.toarray() if is_sparse(weight) else weight.copy()), layer.bias.copy()
+            else:
+                v, c = np.asarray(weight @ v), weight @ c + layer.bias
+            out.append((v, c))
+            stop = start + layer.activation.n_bits
+            slopes, offsets = layer.activation.pieces_in_force(bits[:, start:stop])
+            v, c = slopes[0][:, None] * v, slopes[0] * c + offsets[0]
+            start = stop
+        return out
+
+    def with_names(self, names: Sequence[str]) -> Network:
+        """Return the same network with other feature names."""
+        return replace(self, features=self.features.renamed(names))
+
+
+def _near(
+    activation: Activation, z: Floats, limit: Floats, scratch: dict[int, Floats], doubt: Bools | None
+) -> Bools | None:
+    """Return which rows hold a preactivation within `limit` (m,) of a breakpoint, added to `doubt`."""
+    neuron, k = activation.switches
+    at = activation.breakpoints[neuron, k]
+    if len(neuron) == z.shape[1] and not at.any():
+        key = z.shape[1]
+        if key not in scratch or len(scratch[key]) < len(z):
+            scratch[key] = np.empty_like(z)
+        distance = np.abs(z, out=scratch[key][: len(z)])
+        bound = limit
+    else:
+        distance = np.abs(z[:, neuron] - at)
+        bound = limit[neuron]
+    # NaN compares false, so "not farther" catches it
+    if distance.min(initial=np.inf) > bound.max(initial=0.0):
+        return doubt
+    near = ~(distance > bound) & ((bound > 0) | ~np.isfinite(distance))
+    if not near.any():
+        return doubt
+    rows = near.any(axis=1)
+    return rows if doubt is None else doubt | rows
+
+
+def assert_faithful(
+    name: str,
+    ours: Floats,
+    theirs: Floats,
+    *,
+    tolerance: float,
+    against: str,
+    link: Link = "identity",
+) -> Faithfulness:
+    """Return how closely two arrays (n, k) agree.
+
+    Parameters
+    ----------
+    tolerance : largest ``|difference| / (1 + |theirs|)`` allowed.
+
+    Raises
+    ------
+    UnfaithfulError : they differ by more, with the largest difference and the row where it is.
+    """
+    if ours.shape != theirs.shape:
+        raise UnfaithfulError(f"{name}: our output has shape {ours.shape}, that of {against} {theirs.shape}.")
+    difference = np.abs(ours - theirs)
+    relative = difference / (1 + np.abs(theirs))
+    if ours.size == 0:
+        return Faithfulness(0.0, 0.0, 0.0, 0, None, len(ours), against)
+    worst = int(np.argmax(np.where(np.isnan(relative), np.inf, relative).max(axis=1)))
+    if not (relative <= tolerance).all():
+        raise UnfaithfulError(
+            f"{name}: row {worst} differs from {against}: ours {shown(ours[worst])}, theirs {shown(theirs[worst])}, "
+            f"relative difference {relative[worst].max():.2e} where {tolerance:.0e} is allowed on {len(ours):,} rows. The "
+            "result was withheld, because it would not describe the model."
+        )
+    agreement = None
+    if link == "logit":
+        agreement = float(((ours > 0.5) == (theirs > 0.5)).mean())
+    elif link == "softmax":
+        agreement = float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
+    return Faithfulness(
+        float(difference.max()), float(difference.mean()), float(relative.max()), worst, agreement, len(ours), against
+    )
