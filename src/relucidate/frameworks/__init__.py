@@ -1,0 +1,153 @@
+"""Reading models of other frameworks, and proving what was read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from relucidate.errors import ArgumentError, DataError, UnsupportedModelError
+from relucidate.frameworks.files import kind_of, refusal
+from relucidate.frameworks.reading import Options, Original, Reading, rounded
+from relucidate.network import Faithfulness, Network, assert_faithful
+
+# Readers of live objects, asked in this order.
+_READERS = ("sklearn", "arrays", "onnx")
+
+
+def load(
+    model: Any,
+    *,
+    link: str | None = None,
+    feature_names: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    output: str | None = None,
+    architecture: Any = None,
+    normalise: bool = False,
+    probe: Any = None,
+) -> Network:
+    """Return a model as a network in canonical form, proved equal to the original on probe points.
+
+    Parameters
+    ----------
+    model : path of a file (what it is, is decided by its content), a fitted scikit-learn estimator or pipeline, lists
+        ``(weights, biases)``, an `onnx.ModelProto`, or a `Network`, which is returned as it is.
+    link : "identity", "logit", "softmax" or "log", for a model that ends in logits and does not say so.
+    feature_names : one per input column.
+    inputs : for a file with several inputs, their names in the order in which their columns are taken.
+    output : for a file with several outputs, the one to unwrap; any tensor in the file may be named.
+    architecture, normalise : for formats that need them; refused elsewhere.
+    probe : rows of yours on which the network is compared with the original too.
+
+    Returns
+    -------
+    Network, with `faithfulness` saying what it was compared with and how closely it agrees.
+
+    Raises
+    ------
+    UnsupportedModelError : a layer, operator or format that is not read, named with its position.
+    UnsafeFileError : reading the file could run code or reach outside it.
+    MalformedModelError : not a model, or damaged.
+    UnfaithfulError : the network does not equal the original; it is withheld.
+    ArgumentError : an option that means nothing for this model.
+
+    Notes
+    -----
+    There is no way to skip the comparison. Nothing in a file is ever executed.
+
+    Examples
+    --------
+    >>> from relucidate import examples
+    >>> load(examples.home_lending().model).link
+    'logit'
+    """
+    if isinstance(model, Network):
+        return model
+    options = Options(link, feature_names, inputs, output, architecture, normalise)
+    return _proved(_reading(model, options), probe)
+
+
+def _reading(model: Any, options: Options) -> Reading:
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        kind = kind_of(path)
+        if kind != "onnx":
+            raise refusal(path, kind)
+        return _Onnx.read(path, options)
+    if isinstance(model, bytes | bytearray | memoryview):
+        raise ArgumentError("load takes a path or an object, not bytes; write them to a file first.")
+    for name in _READERS:
+        reader = _reader(name)
+        if reader.recognises(model):
+            reading: Reading = reader.read(model, options)
+            return reading
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    raise UnsupportedModelError(
+        f"load does not read a {kind}. It takes the path of an ONNX file, a fitted scikit-learn estimator or pipeline, "
+        "or (weights, biases). Export other models to ONNX first, for example with torch.onnx.export."
+    )
+
+
+def _reader(name: str) -> Any:
+    if name == "onnx":  # the reader imports onnx; whether an object is its model is known without
+        return _Onnx
+    return import_module(f"relucidate.frameworks.{name}")
+
+
+class _Onnx:
+    """The ONNX reader, imported when it is needed."""
+
+    @staticmethod
+    def recognises(model: Any) -> bool:
+        return type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx")
+
+    @staticmethod
+    def read(model: Any, options: Options) -> Reading:
+        reading: Reading = import_module("relucidate.frameworks.onnx").read(model, options)
+        return reading
+
+
+# ---------------------------------------------------------------- proof
+
+
+def _proved(reading: Reading, probe: Any) -> Network:
+    """Return the network with its faithfulness, or raise.
+
+    Raises
+    ------
+    UnfaithfulError : it differs from an original.
+    """
+    if not reading.originals:
+        raise ArgumentError("a reader gave nothing to compare its network with.")
+    network = reading.network
+    results = [_compared(network, original, reading.probe) for original in reading.originals]
+    notes = [_said(result) for result in results[1:]]
+    if probe is not None:
+        notes += [_said(_compared(network, original, probe), " of yours") for original in reading.originals]
+    provenance = replace(network.provenance, notes=(*network.provenance.notes, *notes))
+    return replace(network, faithfulness=results[0], provenance=provenance)
+
+
+def _compared(network: Network, original: Original, probe: Any) -> Faithfulness:
+    rows = rounded(probe) if original.single else probe
+    decision = network.decision(rows)
+    ours = network.inverse_link(decision) if original.on == "predict" else decision
+    if len(ours) == 0:
+        raise DataError("probe has no rows; give at least one, or leave it out.")
+    theirs = original.output(rows)
+    tolerance = original.tolerance(rows) if callable(original.tolerance) else original.tolerance
+    name = network.provenance.path or network.provenance.source
+    link = network.link if original.on == "predict" else "identity"
+    result = assert_faithful(name, ours, theirs, tolerance=tolerance, against=original.name, link=link)
+    if original.on == "decision" and network.is_classifier:
+        ours, theirs = network.inverse_link(ours), network.inverse_link(theirs)
+        same = assert_faithful(name, ours, theirs, tolerance=tolerance, against=original.name, link=network.link)
+        result = replace(result, agreement=same.agreement)
+    return result
+
+
+def _said(result: Faithfulness, whose: str = "") -> str:
+    return f"equals {result.against} to {result.max_difference:.1e} on {result.n:,} probe points{whose}"
