@@ -52,7 +52,11 @@ test: $(VENV)/.installed  ## run the tests, without the slow ones
 
 .PHONY: test-long
 test-long: $(VENV)/.installed  ## run the slow tests
-	@$(VENV)/bin/python -m pytest -q -m slow $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+	@$(VENV)/bin/python -m pytest -q -m "slow and not browser" $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+
+.PHONY: test-browser
+test-browser: $(VENV)/.installed  ## run the tests that open pages in Chromium, which must be installed
+	@$(VENV)/bin/python -m pytest -q -m browser $(ARGS) tests/browser
 
 .PHONY: lint
 lint: $(VENV)/.installed  ## check style, formatting, types and the direction of imports

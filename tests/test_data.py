@@ -1,5 +1,6 @@
 """Rows from arrays, tables, files and iterators: the same numbers from each, and a stated answer to bad input."""
 
+import dataclasses
 import gzip
 import itertools
 import subprocess
@@ -25,6 +26,7 @@ from relucidate import csvfile, data
 from relucidate.data import adopted_names, batches, open_source
 from relucidate.errors import ArgumentError, ColumnError, DataError, RelucidateError, TargetError, ValueInDataError
 from relucidate.features import Feature, Features
+from relucidate.files import open_files
 
 N = 1_000
 
@@ -241,6 +243,12 @@ def test_duplicate_columns_are_refused(tmp_path: Path) -> None:
     for X in (twice, arrow, tmp_path / "t.parquet", write(tmp_path / "t.csv", "a,b,c,a\n1,2,3,4\n"), iter([twice])):
         with pytest.raises(ColumnError, match="'a' occur more than once"):
             open_source(X, None, None, ABC)
+
+
+def test_a_target_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[0.0]] * 5, names=["a", "b", "c", "y", "y"]), tmp_path / "t.parquet")
+    with pytest.raises(ColumnError, match="'y' occur more than once"):
+        open_source(tmp_path / "t.parquet", "y", None, ABC)
 
 
 def test_target_and_weight_columns() -> None:
@@ -702,6 +710,13 @@ def test_cut_off_parquet(keep: float, tmp_path: Path) -> None:
     content = (tmp_path / "t.parquet").read_bytes()
     with pytest.raises(DataError, match="damaged or cut off"):
         read_csv(tmp_path, content[: int(len(content) * keep)])
+
+
+def test_parquet_with_fewer_rows_than_it_declares(tmp_path: Path) -> None:
+    frame(5).to_parquet(tmp_path / "t.parquet")
+    file = dataclasses.replace(open_files([tmp_path / "t.parquet"]).files[0], n_rows=6)
+    with pytest.raises(DataError, match="declares 6 rows and holds 5"):
+        list(file.read({"a": csvfile.ColumnRule("number")}, 10))
 
 
 def test_flipped_bytes_in_parquet_never_crash(tmp_path: Path) -> None:

@@ -309,9 +309,37 @@ def test_single_precision_sees_the_same_numbers() -> None:
     assert np.array_equal(seen[1], np.full((1, 3), float(np.float32(0.1))))
 
 
+def test_rows_outside_the_range_of_an_original_are_left_out_only_where_it_says_so() -> None:
+    network = net()
+
+    def half(x: Any) -> Any:
+        return np.where(x[:, :1] > 0, np.inf, network.predict(x))
+
+    proved = _proved(reading(network, half, may_overflow=True), None)
+    assert proved.faithfulness is not None
+    assert 100 < proved.faithfulness.n < 400
+    with pytest.raises(UnfaithfulError):
+        _proved(reading(network, half), None)
+
+
 def test_a_tolerance_may_depend_on_the_rows() -> None:
     network = net()
     _proved(reading(network, lambda x: network.predict(x) + 1e-3, tolerance=lambda x: 1e-2), None)
+
+    def wrong_in_one_row(x: Any) -> Any:
+        out = network.predict(x)
+        out[[3, 17]] += 1e-3
+        return out
+
+    for lenient in ([3, 17], [3]):
+        allowed = np.full((512, 1), 1e-9)
+        allowed[lenient] = 1e-2
+        given = reading(network, wrong_in_one_row, tolerance=lambda x, allowed=allowed: allowed)
+        if lenient == [3, 17]:
+            _proved(given, None)
+        else:
+            with pytest.raises(UnfaithfulError, match="1e-09 is allowed"):
+                _proved(given, None)
 
 
 # ---------------------------------------------------------------- probe points

@@ -414,6 +414,27 @@ def test_rows_that_mix_are_noticed() -> None:
         load(model_of(nodes, {"i": np.array([0])}))
 
 
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL, TensorProto.DOUBLE])
+def test_inputs_of_other_types(kind: int) -> None:
+    nodes = [
+        node("Cast", "x", "f", to=1),
+        node("Gemm", "f w b", "a"),
+        node("Relu", "a", "h"),
+        node("MatMul", "h v", "y"),
+    ]
+    model = model_of(nodes, {"w": floats(3, 5), "b": floats(5), "v": floats(5, 1)})
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    x = RNG.integers(0, 2, size=(9, 3))
+    network = load(model)
+    theirs = run(model, {"x": x.astype(helper.tensor_dtype_to_np_dtype(kind))})
+    assert np.allclose(network.predict(x), theirs, atol=1e-5)
+    if kind != TensorProto.DOUBLE:
+        with pytest.raises(ValueInDataError, match=r"takes whole numbers in this file; row 0 has 0\.5"):
+            load(model, probe=np.full((1, 3), 0.5))
+        with pytest.raises(ValueInDataError, match="takes whole numbers from"):
+            load(model, probe=np.full((1, 3), 1e20))
+
+
 # ---------------------------------------------------------------- several inputs and outputs
 
 
@@ -669,6 +690,37 @@ def test_a_small_file_cannot_ask_for_a_huge_tensor(doubling: str) -> None:
         load(model_of(nodes, constants))
 
 
+def test_one_weight_used_without_end_is_refused() -> None:
+    nodes = []
+    for i in range(3000):
+        nodes += [node("MatMul", "x w" if i == 0 else f"t{i - 1} w", f"m{i}"), node("Relu", f"m{i}", f"t{i}")]
+    model = model_of(nodes, {"w": floats(300, 300)}, inputs={"x": [None, 300]}, outputs={"t2999": None})
+    with pytest.raises(UnsupportedModelError, match="would store more than"):
+        load(model)
+
+
+def test_a_value_carried_without_end_is_refused() -> None:
+    nodes = [node("Relu", "x", "r"), node("Gather", "r i", "t0", axis=1)]
+    nodes += [node("Relu", f"t{i}", f"t{i + 1}") for i in range(2000)]
+    nodes.append(node("Add", "t2000 r", "y"))
+    model = model_of(nodes, {"i": np.array([0])}, inputs={"x": [None, 3000]})
+    with pytest.raises(UnsupportedModelError, match="would store more than"):
+        load(model)
+
+
+def test_weights_that_overflow_single_precision() -> None:
+    """onnxruntime answers infinity on most rows; the network is compared there in float64."""
+    model = model_of(
+        [node("Gemm", "x w1", "a"), node("Relu", "a", "h"), node("Gemm", "h w2", "y")],
+        {"w1": floats(3, 4), "w2": floats(4, 1) * np.float32(1e38)},
+    )
+    network = load(model)
+    assert network.faithfulness is not None
+    assert network.faithfulness.n < 512
+    assert any("node-by-node" in note and "512" in note for note in network.provenance.notes)
+    assert np.isfinite(network.predict(floats(5, 3))).all()
+
+
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
     data = mlp("Sigmoid").SerializeToString()
     path = tmp_path / "net.onnx"
@@ -718,6 +770,25 @@ def test_a_wrong_evaluation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(onnx_evaluation.OPERATORS, ("", "Relu"), onnx_evaluation.OPERATORS["", "Abs"])
     with pytest.raises(UnfaithfulError):
         load(mlp())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_onnxruntime_alone_notices_an_error_of_a_ten_thousandth(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both our readings wrong in the same way: the tolerance for single precision must not hide it."""
+    from relucidate.frameworks import onnx_evaluation, onnx_lowering
+
+    def off(low: Any, of: Any, inputs: Any) -> Any:
+        return low.builder.scale(low.activate(inputs[0], "relu", of), 1 + 1e-4)
+
+    monkeypatch.setitem(onnx_lowering.RULES, ("", "Relu"), off)
+    monkeypatch.setitem(
+        onnx_evaluation.OPERATORS, ("", "Relu"), lambda node, inputs, widen: np.maximum(inputs[0], 0) * (1 + 1e-4)
+    )
+    model = mlp(width=30)
+    weight = numpy_helper.to_array(model.graph.initializer[2]) * np.float32(scale)
+    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(weight, "w2"))
+    with pytest.raises(UnfaithfulError, match="onnxruntime"):
+        load(model)
 
 
 def test_a_weight_off_by_a_millionth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,36 @@ def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_result_that_cannot_be_put_back_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.rename
+
+    def only_away(source: Any, target: Any) -> None:
+        if Path(target).name == "out":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(source, target)
+
+    result(tmp_path / "out")
+    monkeypatch.setattr(os, "rename", only_away)
+    with (
+        pytest.raises(OutputError, match=r"earlier result is kept as .*relucidate-old-"),
+        atomic_folder(tmp_path / "out", overwrite=True) as folder,
+    ):
+        fill(folder, "new")
+    (kept,) = tmp_path.iterdir()
+    assert text_of(kept) == "old"
+
+
+def test_what_was_put_into_an_empty_folder_meanwhile_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with (  # noqa: PT012
+        pytest.raises(OutputError, match="never replaced"),
+        atomic_folder(tmp_path / "out", overwrite=True) as folder,
+    ):
+        fill(folder, "new")
+        (tmp_path / "out" / "thesis.txt").write_text("dear")
+    assert os.listdir(tmp_path / "out") == ["thesis.txt"]
+
+
 # ---------------------------------------------------------------- two at once, and kills
 
 
@@ -209,7 +239,7 @@ def test_many_runs_that_replace_one_result_leave_one_whole(tmp_path: Path) -> No
         thread.join()
     assert text_of(tmp_path / "out")
     assert os.listdir(tmp_path) == ["out"]
-    assert all("keeps changing it" in text for text in refused)
+    assert all("keeps changing" in text for text in refused), refused
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")

@@ -220,6 +220,12 @@ def test_iterators_need_codes_or_known_classes() -> None:
     assert target_coder(*BINARY, ("no", "yes")).encode(["yes"]).values.tolist() == [1]
 
 
+def test_a_batch_with_a_missing_target_is_refused() -> None:
+    for coder in (target_coder(*BINARY), target_coder("identity", 1)):
+        with pytest.raises(TargetError, match=r"missing in 1 of 2 rows: rows 71\."):
+            coder.encode([1, None], 70)
+
+
 def test_one_hot_columns() -> None:
     result = encode_target(np.eye(3)[[2, 0]], *THREE, ("a", "b", "c"))
     assert result.values.tolist() == [2, 0]

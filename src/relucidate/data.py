@@ -329,7 +329,7 @@ def column_rule(features: Features, column: str) -> ColumnRule:
     levels = [level for f in items for level in f.levels]
     levels += [level for name, known in features.known if name == column for level in known]
     texts = frozenset(level for level in levels if isinstance(level, str))
-    if texts or (not levels and any(f.kind == "level" for f in items)):
+    if texts or (not levels and any(f.kind in ("level", "other") for f in items)):
         return ColumnRule("text", texts)
     return ColumnRule("number")
 

@@ -2,7 +2,8 @@
 
 A preactivation computed in float64 carries a rounding error. Where its distance to a breakpoint is larger than a bound on
 that error, its side is certain; the few others are decided here by slower arithmetic, in this order: float64 with a bound
-for each number and a test for values on a common grid; sums of error-free slices (about 2**-95 relative); integers.
+for each number and a test for values on a common grid; sums of error-free slices (about 2**-95 relative); fixed-point
+numbers of as many digits as it takes, which are exact.
 The side is that of the exact real number that the stored weights and the row define, so it cannot depend on the batch,
 the order of the rows, or the number of threads.
 
@@ -12,7 +13,7 @@ error-free slices are those of Ozaki, Ogita, Oishi, Rump, *Error-free transforma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -79,11 +80,18 @@ class Bounds:
         parts = (weight.data if is_sparse(weight) else weight, self.layer.bias, a.slopes, a.offsets)
         return tuple(int(_grid(p.reshape(1, -1))[0]) for p in parts)  # type: ignore[return-value]
 
+    @cached_property
+    def tiny(self) -> Floats:
+        """What underflow can add to the error of each neuron (m,): 0 where there is nothing to multiply."""
+        weight: Any = self.layer.weight
+        some = np.diff(weight.indptr) > 0 if is_sparse(weight) else weight.any(axis=1)
+        return np.where(some, (self.terms + 2) * TINY, 0.0)
+
     def reach(self, value: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Return bounds (…, m) on |preactivation| and on its error, from bounds (…, k) on the inputs."""
         size = _times(value, self.magnitude) + np.abs(self.layer.bias)
         error = (_times(error, self.magnitude) + self.gamma * size) * SLACK
-        return size * SLACK, error + np.where(size > 0, (self.terms + 2) * TINY, 0.0)
+        return size * SLACK, error + self.tiny
 
     def after(self, size: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Return bounds on |value| and on its error after the activation, from those on the preactivation."""
@@ -128,12 +136,11 @@ def decide(bounds: Sequence[Bounds], X: Floats) -> Bools:
 
     Notes
     -----
-    Three passes, each over the rows that the one before left undecided. The last one is exact integer arithmetic and
-    decides everything, at about 0.1 microseconds per product.
+    Three passes, each over the rows that the one before left undecided. The last one is exact and decides everything.
     """
     out = np.zeros((len(X), sum(b.layer.activation.n_bits for b in bounds)), dtype=bool)
-    rows = np.arange(len(X))
-    for attempt in (_in_float64, _in_slices, _in_integers):
+    rows = np.argsort(_grid(X), kind="stable")  # rows of a block share one grid in the last pass
+    for attempt in (_in_float64, _in_slices, _in_digits):
         if len(rows) == 0:
             break
         bits, decided = _in_blocks(attempt, bounds, X[rows])
@@ -193,14 +200,12 @@ def _in_float64(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
             bits.append(side)
             decided &= ok
             slopes, offsets = layer.activation.pieces_in_force(side)
-            a = slopes * z + offsets
-            error = np.abs(slopes) * e
+            flat = slopes == 0  # such a piece is its offset, whatever z and its bound
+            a = np.where(flat, offsets, slopes * z + offsets)
+            error = np.where(flat, 0.0, np.abs(slopes) * e)
             if b.rounds:
-                flat = (slopes == 0) | ((slopes == 1) & (offsets == 0))
-                error = np.where(flat, error, (error + 3 * U * (np.abs(slopes * z) + np.abs(offsets))) * SLACK + TINY)
-            # 0 times an infinite bound: a neuron that is off, and certainly so
-            error[np.isnan(error)] = 0.0
-            a = np.where(np.isnan(a), 0.0, a)
+                exact = flat | ((np.abs(slopes) == 1) & (offsets == 0))
+                error = np.where(exact, error, (error + 3 * U * (np.abs(slopes * z) + np.abs(offsets))) * SLACK + TINY)
             grid = _next_grid(grid, b)
     return np.hstack(bits) if bits else np.zeros((len(X), 0), bool), decided
 
@@ -275,9 +280,9 @@ def _in_slices(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
                 for i in range(total + 1):
                     z, t = _two_sum(z, _times(values[total - i], weights[i]))
                     rest += t
-            size, e = b.reach(np.abs(high), error)
+            size = _times(np.abs(high), b.magnitude) + np.abs(layer.bias)
             cut = 16.0 * (SLICES + 1) * terms * 2.0 ** (-width * SLICES)
-            e = _times(error, b.magnitude) * SLACK + cut * top * weight_top + 2.0**-98 * size + 2.0**-1000
+            e = (_times(error, b.magnitude) + cut * top * weight_top + 2.0**-98 * size) * SLACK + 2.0**-1000
             z, rest = _two_sum(z, rest)
             e[~(np.isfinite(z) & np.isfinite(e) & np.isfinite(rest))] = np.inf
             grid = np.minimum(grid + b.grid[0], b.grid[1])
@@ -290,73 +295,125 @@ def _in_slices(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
                 s, r = _two_sum(p, np.broadcast_to(offsets, z.shape))
                 high, low = _two_sum(s, r + (t + slopes * rest))
                 error = (np.abs(slopes) * e + 2.0**-98 * (np.abs(p) + np.abs(offsets))) * SLACK + 2.0**-1000
+                error[~(np.isfinite(high) & np.isfinite(low))] = np.inf
             else:
                 high, low, error = slopes * z, slopes * rest, np.abs(slopes) * e
-            for part in (high, low, error):
-                part[np.isnan(part)] = 0.0
+            flat = slopes == 0
+            high, low, error = np.where(flat, offsets, high), np.where(flat, 0.0, low), np.where(flat, 0.0, error)
             grid = _next_grid(grid, b)
     return np.hstack(bits) if bits else np.zeros((len(X), 0), bool), decided
 
 
-def _as_integers(values: Floats) -> tuple[NDArray[np.object_], int]:
-    """Return integers and the exponent e with ``values == integers * 2**e``, exactly."""
-    e = int(_grid(values.reshape(1, -1))[0])
-    if e >= 2000:
-        return np.zeros(values.shape, dtype=object), 0
-    mantissa, exponent = np.frexp(values)
-    integer = (mantissa * 2.0**53).astype(np.int64).astype(object)
-    shift = (exponent.astype(np.int64) - 53 - e).astype(object)
-
-    def shifted(i: int, s: int) -> int:
-        return i << s if s >= 0 else i >> -s  # a right shift drops zeros only
-
-    return np.frompyfunc(shifted, 2, 1)(integer, shift), e
+Digits = list[Any]
 
 
-def _in_integers(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
-    """Bits from exact integer arithmetic, row by row; every row is decided."""
-    bits = np.zeros((len(X), sum(b.layer.activation.n_bits for b in bounds)), dtype=bool)
-    for r, x in enumerate(X):
-        a, e = _as_integers(x)
-        start = 0
-        for b in bounds:
-            activation = b.layer.activation
-            z, e = _exact_preactivation(b.layer, a, e)
-            neuron, k = activation.switches
-            at, at_e = _as_integers(activation.breakpoints[neuron, k])
-            side = np.array(
-                [_align(z[i], e, at_e) > _align(t, at_e, e) for i, t in zip(neuron, at, strict=True)], dtype=bool
-            )
-            bits[r, start : start + len(side)] = side
-            start += len(side)
-            piece = activation.pieces(side[None])[0]
-            rows = np.arange(len(piece))
-            slope, slope_e = _as_integers(activation.slopes[rows, piece])
-            offset, offset_e = _as_integers(activation.offsets[rows, piece])
-            low = min(e + slope_e, offset_e)
-            a = slope * z * (1 << (e + slope_e - low)) + offset * (1 << (offset_e - low))
-            e = low
-    return bits, np.ones(len(X), dtype=bool)
+def _digits(values: Any, exponent: int, base: int) -> Iterator[tuple[int, Any]]:
+    """Yield (place, digit) with ``values == sum(digit * 2.0 ** (exponent + base * place))``, largest place first.
+
+    Digits are whole numbers of at most ``2**(base - 1)`` in size; those that are 0 throughout are left out. `values` are
+    multiples of ``2**exponent``.
+    """
+    if not values.any():
+        return
+    places = -(-(int(np.frexp(np.abs(values).max())[1]) + 1 - exponent) // base)
+    for place in reversed(range(places)):
+        at = exponent + base * place
+        digit = np.rint(np.ldexp(values, -at))
+        if digit.any():
+            values = values - np.ldexp(digit, at)
+            yield place, digit
 
 
-def _align(i: int, e: int, other: int) -> int:
-    """Return the integer of ``i * 2**e`` on the finer of the two grids."""
-    return i << max(e - other, 0)
+def _weight_digits(weight: Any, exponent: int, base: int) -> Iterator[tuple[int, Any]]:
+    if not is_sparse(weight):
+        yield from _digits(weight, exponent, base)
+        return
+    for place, digit in _digits(weight.data, exponent, base):
+        yield place, type(weight)((digit, weight.indices, weight.indptr), shape=weight.shape)
 
 
-def _exact_preactivation(layer: Layer, a: NDArray[np.object_], e: int) -> tuple[NDArray[np.object_], int]:
-    """Return integers z and exponent with ``weight @ a + bias == z * 2**exponent``."""
-    weight: Any = layer.weight
-    live = np.flatnonzero(a != 0)
-    w_e = int(_grid((weight.data if is_sparse(weight) else weight).reshape(1, -1))[0])
-    bias, bias_e = _as_integers(layer.bias)
-    out_e = min(w_e + e, bias_e) if w_e < 2000 else bias_e
-    z = bias * (1 << (bias_e - out_e))
-    step = max(1, 1_000_000 // max(len(live), 1))
-    for i in range(0, weight.shape[0], step):
-        block = weight[i : i + step]
-        dense = block[:, live].toarray() if is_sparse(block) else block[:, live]
-        w, block_e = _as_integers(dense)
-        if len(live) and dense.any():
-            z[i : i + step] = z[i : i + step] + w.dot(a[live]) * (1 << (block_e + e - out_e))
-    return z, out_e
+def _add(total: Digits, place: int, digit: Floats) -> None:
+    total.extend(np.zeros_like(total[0]) for _ in range(place + 1 - len(total)))
+    total[place] += digit
+
+
+def _carried(total: Digits, base: int) -> Digits:
+    """Return the same numbers in digits of at most ``2**(base - 1)``, so that the highest that is not 0 has the sign."""
+    out, carry = [], np.zeros_like(total[0])
+    for part in total:
+        part = part + carry
+        carry = np.rint(part * 2.0**-base)
+        out.append(part - carry * 2.0**base)
+    while carry.any():
+        part, carry = carry, np.rint(carry * 2.0**-base)
+        out.append(part - carry * 2.0**base)
+    while len(out) > 1 and not out[-1].any():
+        out.pop()
+    return out
+
+
+def _positive(number: Digits) -> Bools:
+    sign = np.zeros_like(number[0])
+    for digit in number:
+        sign = np.where(digit != 0, digit, sign)
+    return sign > 0
+
+
+_ADDENDS = 16  # products that are added up in one place before carrying
+
+
+def _in_digits(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
+    """Bits from exact fixed-point numbers; every row is decided.
+
+    Notes
+    -----
+    A number is an integer in digits of `base` bits times a power of two. Digits are whole numbers in float64, so narrow
+    that matrix products of them have no error: ``2 * base + log2(terms) + log2(_ADDENDS) <= 53``.
+    """
+    terms = max((b.terms for b in bounds), default=1) + 1
+    base = (53 - int(np.ceil(np.log2(terms * _ADDENDS)))) // 2
+    exponent = min(int(_grid(X).min(initial=2000)), 0)
+    a: Digits = [np.zeros(X.shape)]
+    for place, digit in _digits(X, exponent, base):
+        _add(a, place, digit)
+    bits = []
+    for b in bounds:
+        layer, activation = b.layer, b.layer.activation
+        weight_grid, bias_grid, slope_grid, offset_grid = b.grid
+        neuron, k = activation.switches
+        at = activation.breakpoints[neuron, k]
+        z_exponent = min(exponent + weight_grid, bias_grid, int(_grid(at[None])[0]), 0)
+        z: Digits = [np.zeros((len(X), len(layer.bias)))]
+        for number, (place, w) in enumerate(_weight_digits(layer.weight, z_exponent - exponent, base), 1):
+            for i, digit in enumerate(a):
+                if digit.any():
+                    _add(z, i + place, _times(digit, w))
+            if number % (_ADDENDS - 2) == 0:
+                z = _carried(z, base)
+        for place, digit in _digits(layer.bias, z_exponent, base):
+            _add(z, place, digit)
+        z = _carried(z, base)
+        distance = [digit[:, neuron] for digit in z]
+        for place, digit in _digits(at, z_exponent, base):
+            _add(distance, place, -digit)
+        side = _positive(_carried(distance, base))
+        bits.append(side)
+        slopes, offsets = activation.pieces_in_force(side)
+        if b.rounds:
+            exponent = z_exponent + min(slope_grid, offset_grid - z_exponent, 0)
+            a = [np.zeros(z[0].shape)]
+            for number, (place, s) in enumerate(_digits(slopes, exponent - z_exponent, base), 1):
+                for i, digit in enumerate(z):
+                    _add(a, i + place, digit * s)
+                if number % (_ADDENDS - 2) == 0:
+                    a = _carried(a, base)
+            for place, digit in _digits(offsets, exponent, base):
+                _add(a, place, digit)
+            a = _carried(a, base)
+        else:
+            a, exponent = [slopes * digit for digit in z], z_exponent
+        while len(a) > 1 and not a[0].any():
+            del a[0]
+            exponent += base
+    decided = np.ones(len(X), dtype=bool)
+    return np.hstack(bits) if bits else np.zeros((len(X), 0), bool), decided

@@ -59,7 +59,7 @@ class ParquetFile:
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_PAGE_BUFFER) as file:
                 for batch in file.iter_batches(rows, columns=names, use_threads=False):
                     done += len(batch)
-                    yield pa.Table.from_batches([batch]).select(names)
+                    yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as problem:
             raise _unreadable(self.path, problem) from None
         if done != self.n_rows:

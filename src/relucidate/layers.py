@@ -32,6 +32,28 @@ def frozen(array: Any) -> Any:
     return array
 
 
+_COLUMNS = 16  # matrix kernels compute so many columns, or a divisor of them, in one and the same way
+_TERMS = 128  # and sums of so many products in one piece
+
+
+def padded(weight: Any) -> Floats:
+    """Return a weight (m, k) with rows of zeros added, for `row_by_row`."""
+    m = max(-(-len(weight) // _COLUMNS) * _COLUMNS, 2 * _COLUMNS)
+    return np.asarray(weight if m == len(weight) else np.pad(weight, ((0, m - len(weight)), (0, 0))))
+
+
+def row_by_row(a: Floats, weight: Floats) -> Floats:
+    """Return ``a @ weight.T`` for a `padded` weight; a row's result does not depend on the other rows or their number.
+
+    Matrix libraries choose another kernel, and with it another order of summation, for few columns, for a rest of
+    columns, and for long sums; the shapes used here leave them no choice, as long as they run in one thread.
+    """
+    z = a[:, :_TERMS] @ weight[:, :_TERMS].T
+    for start in range(_TERMS, a.shape[1], _TERMS):
+        z += a[:, start : start + _TERMS] @ weight[:, start : start + _TERMS].T
+    return z
+
+
 @dataclass(frozen=True, eq=False)
 class Activation:
     """A continuous piecewise-linear function per neuron.
@@ -52,11 +74,17 @@ class Activation:
     offsets: Floats
 
     def __post_init__(self) -> None:
+        for name in ("breakpoints", "slopes", "offsets"):
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.float64, order="C"))
         m, p = self.breakpoints.shape
         if self.slopes.shape != (m, p + 1) or self.offsets.shape != (m, p + 1):
             raise MalformedModelError(
                 f"An activation with breakpoints {self.breakpoints.shape} needs slopes and offsets of shape {(m, p + 1)}; "
                 f"got {self.slopes.shape} and {self.offsets.shape}."
+            )
+        if not (np.isfinite(self.slopes).all() and np.isfinite(self.offsets).all() and (self.breakpoints > -np.inf).all()):
+            raise MalformedModelError(
+                "An activation's slopes and offsets must be finite, and its breakpoints neither NaN nor -inf; mend the model."
             )
         if p > 1 and not (np.diff(np.where(np.isinf(self.breakpoints), np.finfo(float).max, self.breakpoints)) >= 0).all():
             raise MalformedModelError("The breakpoints of an activation must increase along each row.")
@@ -160,20 +188,26 @@ class Activation:
         """Number of bits that this layer takes in an activation pattern."""
         return len(self.switches[0])
 
-    def pieces(self, bits: Bools) -> NDArray[np.intp]:
-        """Return the piece index (n, m) of every neuron, from pattern bits (n, n_bits)."""
-        out = np.zeros((len(bits), len(self)), dtype=np.intp)
-        neuron, _ = self.switches
-        np.add.at(out, (slice(None), neuron), bits)
-        return out
-
     def pieces_in_force(self, bits: Bools) -> tuple[Floats, Floats]:
         """Return slopes and offsets (n, m) of the pieces that the bits (n, n_bits) put in force."""
         if self.is_relu:
             return bits.astype(np.float64), np.zeros((1, len(self)))
-        piece = self.pieces(bits)
-        rows = np.arange(len(self))
-        return self.slopes[rows, piece], self.offsets[rows, piece]
+        neuron, k = self.switches
+        above = []
+        for j in range(self.breakpoints.shape[1]):
+            on = np.zeros((len(bits), len(self)), dtype=bool)
+            on[:, neuron[k == j]] = bits[:, k == j]
+            above.append(on)
+        return self._pieces_above(above, len(bits))
+
+    def _pieces_above(self, above: Sequence[Bools], n: int) -> tuple[Floats, Floats]:
+        """Return slopes and offsets (n, m), from whether each neuron is above its first, second, … breakpoint (n, m)."""
+        slopes = np.broadcast_to(self.slopes[:, 0], (n, len(self)))
+        offsets = np.broadcast_to(self.offsets[:, 0], (n, len(self)))
+        for j, on in enumerate(above):
+            slopes = np.where(on, self.slopes[:, j + 1], slopes)
+            offsets = np.where(on, self.offsets[:, j + 1], offsets)
+        return slopes, offsets
 
     def bits(self, z: Floats) -> Bools:
         """Return the pattern bits (n, n_bits) of preactivations (n, m)."""
@@ -188,7 +222,7 @@ class Activation:
             return np.maximum(z, 0.0)
         if self.is_identity:
             return z
-        slopes, offsets = self.pieces_in_force(self.bits(z))
+        slopes, offsets = self._pieces_above([z > b for b in self.breakpoints.T], len(z))
         return slopes * z + offsets
 
     @cached_property
@@ -228,7 +262,12 @@ class Layer:
 
     def __post_init__(self) -> None:
         weight: Any = self.weight
-        if not is_sparse(weight):
+        if is_sparse(weight):
+            from scipy.sparse import csr_array
+
+            weight = csr_array(weight, dtype=np.float64, copy=True)
+            weight.sum_duplicates()
+        else:
             weight = np.array(weight, dtype=np.float64, order="C")
         bias = np.array(self.bias, dtype=np.float64)
         where = f"Layer {self.name!r}: " if self.name else ""
@@ -248,12 +287,26 @@ class Layer:
 
     def preactivation(self, a: Floats) -> Floats:
         """Return ``a @ weight.T + bias``, (n, k) to (n, m)."""
-        if is_sparse(self.weight):
-            z = np.ascontiguousarray((self.weight @ a.T).T)
-        else:
-            z = a @ self.weight.T
+        z = np.ascontiguousarray((self.weight @ a.T).T) if is_sparse(self.weight) else row_by_row(a, self._forward)
+        z = z[:, : len(self.bias)]
         z += self.bias
         return z
+
+    def pulled_back(self, v: Floats) -> tuple[Floats, Floats]:
+        """Return ``v @ weight`` (n, k) and ``v @ bias`` (n,), of (n, m)."""
+        weight: Any = self.weight
+        if is_sparse(weight):
+            return np.asarray(v @ weight), row_by_row(v, padded(self.bias[None]))[:, 0]
+        both = row_by_row(v, self._backward)
+        return both[:, : weight.shape[1]], both[:, weight.shape[1]]
+
+    @cached_property
+    def _forward(self) -> Floats:
+        return padded(self.weight)
+
+    @cached_property
+    def _backward(self) -> Floats:
+        return padded(np.concatenate([self.weight.T, self.bias[None]]))
 
     @property
     def n_parameters(self) -> int:

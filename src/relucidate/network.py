@@ -290,7 +290,7 @@ class Network:
 
         Raises
         ------
-        NumericalOverflowError : a decision is not finite.
+        NumericalOverflowError : a preactivation or a decision is not finite.
         """
         n, step = len(x), self._block_rows
         packed = np.zeros((n, (self.n_bits + 7) // 8), dtype=np.uint8)
@@ -311,15 +311,14 @@ class Network:
                     packed[start : start + m] = np.packbits(bits[:m], axis=1)
                     if doubt is not None:
                         undecided.append(np.flatnonzero(doubt[:m]) + start)
-            if undecided:
-                rows = np.concatenate(undecided)
-                packed[rows] = np.packbits(exact.decide(self._bounds, x[rows]), axis=1)
         if not np.isfinite(decision).all():
             rows = np.flatnonzero(~np.isfinite(decision).all(axis=1))
             raise NumericalOverflowError(
                 f"{len(rows):,} of {n:,} rows leave the range of float64 inside the network: rows {shown(rows, 10)}. Look for "
                 "huge values in these rows or in the weights; scale them down or drop the rows."
             )
+        rows = np.concatenate([np.zeros(0, dtype=np.intp), *undecided])
+        packed[rows] = np.packbits(exact.decide(self._bounds, x[rows]), axis=1)
         return Trace(Patterns(packed, self.n_bits), decision)
 
     @cached_property
@@ -338,9 +337,12 @@ class Network:
         """Return decisions of one block and which rows hold a preactivation within its rounding error of a breakpoint."""
         doubt = None
         start = 0
-        limits = exact.thresholds(self._bounds, np.abs(a).max(axis=0, initial=0.0)) if patterns else []
+        lost = np.zeros(len(a), dtype=bool)
+        limits = exact.thresholds(self._bounds, np.abs(a).max(axis=0, initial=0.0))
         for i, layer in enumerate(self.hidden):
             z = layer.preactivation(a)
+            if not np.isfinite(limits[i]).all():
+                lost |= ~np.isfinite(z).all(axis=1)
             activation = layer.activation
             if patterns and activation.n_bits:
                 stop = start + activation.n_bits
@@ -351,7 +353,9 @@ class Network:
                     bits[: len(z), start:stop] = activation.bits(z)
                 start = stop
             a = np.maximum(z, 0, out=z) if activation.is_relu else activation(z)
-        return self.layers[-1].preactivation(a), doubt
+        decision = self.layers[-1].preactivation(a)
+        decision[lost] = np.nan  # what came after a value beyond the range, a ReLU may have turned into a number
+        return decision, doubt
 
     # ---------------------------------------------------------------- patterns in, affine maps out
 
@@ -363,6 +367,10 @@ class Network:
         One backward product per layer over all patterns, from the top: ``b += V @ offsets; V *= slopes; b += V @ bias;
         V = V @ weight``. Maps are made from the weights alone, never as a difference of outputs.
         Cost: as one forward pass over R rows per output. Source: Sudjianto et al. 2020, Theorem 1.
+
+        Raises
+        ------
+        NumericalOverflowError : a coefficient leaves the range of float64.
         """
         R, K, d = len(patterns), self.n_outputs, self.n_features
         coef, intercept = np.empty((R, K, d)), np.empty((R, K))

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,26 +169,44 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         _remove(temporary)
 
 
-def _refuse_folder(final: Path, overwrite: bool) -> None:
-    """Raise unless `final` is free, empty, or an earlier result that may go."""
+def _refuse_folder(final: Path, overwrite: bool) -> bool:
+    """Return whether `final` is an earlier result that may go; raise unless it is that, free or empty."""
     _refuse_link(final)
-    if not final.exists():
-        return
-    if not final.is_dir():
-        raise OutputError(f"{final} is a file; expected a folder that does not exist yet. Choose another name.")
-    try:
-        empty = not any(final.iterdir())
-    except OSError as problem:
-        raise OutputError(f"{final} cannot be read: {problem.strerror}. Choose another folder.") from None
-    if empty:
-        return
-    if not is_result(final):
+    for _ in range(_ATTEMPTS):
+        before = _identity(final)
+        if before is None:
+            return False
+        if not final.is_dir() and _identity(final) == before:
+            raise OutputError(f"{final} is a file; expected a folder that does not exist yet. Choose another name.")
+        try:
+            empty = not any(final.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            raise OutputError(f"{final} cannot be read: {problem.strerror}. Choose another folder.") from None
+        ours = not empty and is_result(final)
+        # another run may have put its result there while we looked: then what we saw is of two folders
+        if _identity(final) == before:
+            break
+    else:
+        raise OutputError(f"Another program keeps changing {final}. Wait for it, or choose another name.")
+    if not empty and not ours:
         raise OutputError(
             f"{final} is a folder that holds other things than a result of relucidate. It is never replaced; choose "
             "another name."
         )
-    if not overwrite:
+    if ours and not overwrite:
         raise OutputError(f"{final} holds an earlier result. Choose another name, or say overwrite=True to replace it.")
+    return ours
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file or folder from another that takes its name; None if there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_result(folder: Path) -> bool:
@@ -204,34 +223,42 @@ def is_result(folder: Path) -> bool:
 def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
     """Give the temporary folder its final name; an earlier result leaves only when the new one is in place."""
     problem: OSError | None = None
-    for _ in range(_ATTEMPTS):
-        _refuse_folder(final, overwrite)
+    for attempt in range(_ATTEMPTS):
+        earlier = _refuse_folder(final, overwrite)
         old = final.with_name(REPLACED + secrets.token_hex(8))
         try:
-            if final.exists():
+            if earlier:
                 os.rename(final, old)
-            os.rename(temporary, final)
+            elif os.name == "nt" and final.exists():
+                final.rmdir()
+            os.rename(temporary, final)  # fails where there is a folder that is not empty
         except OSError as met:
             # another run renames at the same moment: put back what was taken, and look again
             problem = met
             _put_back(old, final)
+            time.sleep(0.001 * secrets.randbelow(2**attempt))
             continue
         _flush_folder(final.parent)
         _remove(old)
         return
     raise OutputError(
-        f"{final} could not be replaced ({problem}): another program keeps changing it, or it may not be renamed. Wait "
-        "for the other program, or choose another name."
+        f"Another program keeps changing {final}, or it may not be renamed ({problem}). Wait for the other program, or "
+        "choose another name."
     )
 
 
 def _put_back(old: Path, final: Path) -> None:
+    """Give a result its name back, or drop it if another run has put its complete result there in the meantime."""
     if not old.exists():
         return
     try:
         os.rename(old, final)
-    except OSError:
-        _remove(old)  # the other run has put its complete result there in the meantime
+    except OSError as problem:
+        if not is_result(final):
+            raise OutputError(
+                f"{final} could not be replaced ({problem}). The earlier result is kept as {old}; rename it by hand."
+            ) from problem
+        _remove(old)
 
 
 def _remove(folder: Path) -> None:

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from relucidate.errors import ArgumentError, DataError, UnsupportedModelError
 from relucidate.frameworks.files import kind_of, refusal
 from relucidate.frameworks.reading import Options, Original, Reading, rounded
@@ -123,8 +125,16 @@ def _proved(reading: Reading, probe: Any) -> Network:
     if not reading.originals:
         raise ArgumentError("a reader gave nothing to compare its network with.")
     network = reading.network
-    results = [_compared(network, original, reading.probe) for original in reading.originals]
-    notes = [_said(result) for result in results[1:]]
+    notes: list[str] = []
+    results: list[Faithfulness] = []
+    for original in reading.originals:
+        result = _compared(network, original, reading.probe)
+        if result.n == 0:
+            notes.append(f"not compared with {original.name}: every probe point leaves the range of its arithmetic")
+            continue
+        if results:
+            notes.append(_said(result))
+        results.append(result)
     if probe is not None:
         notes += [_said(_compared(network, original, probe), " of yours") for original in reading.originals]
     provenance = replace(network.provenance, notes=(*network.provenance.notes, *notes))
@@ -132,21 +142,42 @@ def _proved(reading: Reading, probe: Any) -> Network:
 
 
 def _compared(network: Network, original: Original, probe: Any) -> Faithfulness:
+    """Return how closely a network agrees with one original; rows that leave the original's range are left out.
+
+    Raises
+    ------
+    UnfaithfulError : it differs. NumericalOverflowError : a row leaves the range of float64.
+    """
     rows = rounded(probe) if original.single else probe
     decision = network.decision(rows)
     ours = network.inverse_link(decision) if original.on == "predict" else decision
     if len(ours) == 0:
         raise DataError("probe has no rows; give at least one, or leave it out.")
     theirs = original.output(rows)
-    tolerance = original.tolerance(rows) if callable(original.tolerance) else original.tolerance
+    allowed: Any = original.tolerance(rows) if callable(original.tolerance) else original.tolerance
+    if theirs.shape == ours.shape:
+        allowed = np.broadcast_to(allowed, ours.shape)
+        inside = np.isfinite(theirs).all(axis=1) | (not original.may_overflow)
+        ours, theirs, allowed = ours[inside], theirs[inside], allowed[inside]
+    tolerance = _strictest(ours, theirs, allowed)
     name = network.provenance.path or network.provenance.source
     link = network.link if original.on == "predict" else "identity"
-    result = assert_faithful(name, ours, theirs, tolerance=tolerance, against=original.name, link=link)
+    with np.errstate(invalid="ignore"):  # infinity less infinity: a difference that is refused like any other
+        result = assert_faithful(name, ours, theirs, tolerance=tolerance, against=original.name, link=link)
     if original.on == "decision" and network.is_classifier:
         ours, theirs = network.inverse_link(ours), network.inverse_link(theirs)
-        same = assert_faithful(name, ours, theirs, tolerance=tolerance, against=original.name, link=network.link)
+        same = assert_faithful(name, ours, theirs, tolerance=np.inf, against=original.name, link=network.link)
         result = replace(result, agreement=same.agreement)
     return result
+
+
+def _strictest(ours: Any, theirs: Any, allowed: Any) -> float:
+    """Return the one tolerance to assert: the smallest that is exceeded, else the largest."""
+    if ours.shape != theirs.shape or ours.size == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        exceeded = ~(np.abs(ours - theirs) / (1 + np.abs(theirs)) <= allowed)
+    return float(allowed[exceeded].min() if exceeded.any() else allowed.max())
 
 
 def _said(result: Faithfulness, whose: str = "") -> str:

@@ -30,7 +30,7 @@ BOTTLENECK_NUMBERS = 50_000
 DENSE_NUMBERS = 20_000
 DENSE_SHARE = 0.25
 # A few bytes in a file can ask for any number of values; what is larger than this is refused before it is made.
-MAX_VALUES = 2**21
+MAX_VALUES = 2**20
 MAX_NUMBERS = 2**28
 NEURON_NUMBERS = 8  # what one neuron costs besides its weights
 
@@ -257,8 +257,8 @@ class Builder:
         """
         if self.spent + numbers > self.limit:
             raise UnsupportedModelError(
-                f"Written out, the network would store more than {self.limit:,} numbers, many times what the file holds. "
-                "It repeats values or weights; load a smaller part of it with output=."
+                f"Written out, the network would store more than {self.limit:,} numbers, many times what the file "
+                "holds. It repeats values or weights; load a smaller part of it with output=."
             )
 
     def _too_large(self, x: Expr, weight: Any) -> bool:

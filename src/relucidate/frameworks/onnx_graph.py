@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -309,6 +309,7 @@ def _plain(model: Any) -> Graph:
     total = len(model.graph.node)
     nodes = tuple(_node(node, i + 1, total, versions) for i, node in enumerate(model.graph.node))
     inputs = tuple(_declared(i) for i in model.graph.input if i.name not in constants)
+    nodes = tuple(_casts(node, inputs, constants) if node.op == "CastLike" else node for node in nodes)
     producer = " ".join(text(part) for part in (model.producer_name, model.producer_version) if part)
     parts = [f"opset {versions.get('', '?')}", *([word(producer)] if producer else [])]
     return Graph(
@@ -337,6 +338,19 @@ def _node(node: Any, position: int, total: int, versions: Mapping[str, int]) -> 
     )
 
 
+def _casts(node: Node, inputs: Sequence[Tensor], constants: Mapping[str, Array]) -> Node:
+    """Return a CastLike as the Cast that it is, where the file itself tells the type that it casts to."""
+    like = node.inputs[1] if len(node.inputs) > 1 else ""
+    kinds = {t.name: t.kind for t in inputs}
+    if like in constants:
+        kinds[like] = onnx.helper.np_dtype_to_tensor_dtype(constants[like].dtype)
+    if like not in kinds:
+        raise UnsupportedModelError(
+            f"{node.label} casts to the type of {clipped(like)}, which is neither an input nor a constant. Export with Cast."
+        )
+    return replace(node, op="Cast", inputs=node.inputs[:1], attributes={"to": kinds[like]})
+
+
 def _attribute(attribute: Any) -> Any:
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
@@ -352,13 +366,11 @@ def _attribute(attribute: Any) -> Any:
 
 def array_of(tensor: Any) -> Array:
     """Return a tensor as an array; text as objects of type str."""
-    array = np.asarray(onnx.numpy_helper.to_array(tensor))
     if tensor.data_type == TensorProto.STRING:
-        flat = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.ravel()]
-        out = np.empty(len(flat), dtype=object)
-        out[:] = flat
-        return out.reshape(array.shape)
-    return array
+        out = np.empty(len(tensor.string_data), dtype=object)
+        out[:] = [v.decode("utf-8", "replace") for v in tensor.string_data]
+        return out.reshape(tuple(tensor.dims))
+    return np.asarray(onnx.numpy_helper.to_array(tensor))
 
 
 def _declared(value: Any) -> Tensor:

@@ -24,7 +24,7 @@ from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Nod
 from relucidate.layers import Activation
 from relucidate.network import Link
 
-MAX_COLUMNS = 2**20
+MAX_COLUMNS = 2**18
 HUGE = 3.4e38  # what exporters write for "no limit" in float32
 
 
@@ -485,7 +485,7 @@ def _move(how: Callable[[Lowering, Node, Sequence[Value]], Callable[[Any], Any]]
             raise UnsupportedModelError("where to take values from depends on the input; only constants are read.")
         move = how(low, node, inputs)
         if node.op == "Expand" and prod(np.broadcast_shapes(x.shape, tuple(inputs[1].tolist()))) > MAX_COLUMNS:
-            raise UnsupportedModelError(f"a tensor of shape {inputs[1].tolist()} is more than relucidate takes.")
+            raise UnsupportedModelError(f"an expansion to {inputs[1].tolist()} is more than relucidate takes.")
         if isinstance(x, Columns):
             return replace(x, atoms=move(x.atoms))
         if isinstance(x, Expr):
@@ -659,7 +659,19 @@ def _neg(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
 
 # Operators that may follow the link at the end.
 _TAIL = frozenset(
-    ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Sub", "Concat", "ZipMap")
+    (
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Dropout",
+        "Sub",
+        "Concat",
+        "ZipMap",
+    )
 )
 
 RULES: dict[tuple[str, str], _Rule] = {

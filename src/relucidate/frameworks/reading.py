@@ -53,16 +53,19 @@ class Original:
     output : takes a probe as the reader made it or as the user gave it, gives (n, n_outputs) on the scale that `on`
         names; for a binary network the probability of the positive class only.
     on : which of the network's answers it is compared with.
-    tolerance : largest ``|difference| / (1 + |value|)`` allowed, or a function of the probe that gives it (single
-        precision loses more on some rows than on others).
+    tolerance : largest ``|difference| / (1 + |value|)`` allowed, or a function of the probe that gives it for each
+        of the (n, n_outputs) values (single precision loses more on some rows than on others).
     single : True if it takes its inputs in float32; the probe's numbers are then rounded before either is asked.
+    may_overflow : True if it computes in float32, whose range some rows may leave; these are not compared with it. Only
+        for an original beside another that computes in float64.
     """
 
     name: str
     output: Callable[[Any], Floats]
     on: Literal["predict", "decision"]
-    tolerance: float | Callable[[Any], float]
+    tolerance: float | Callable[[Any], float | Floats]
     single: bool = False
+    may_overflow: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,8 @@ def probe_rows(network: Network, centre: Any = 0.0, spread: Any = 1.0, n: int = 
         # a breakpoint that is absurdly far away says nothing, and would leave the range of float32
         step = np.where(np.abs(step) * np.sqrt(steep) < 1e4, step, 0.0)
         rows[moved] += step[:, None] * direction
-    return np.asarray(rows)
+    # weights out of all proportion can ask for points that float32 cannot hold
+    return np.clip(np.nan_to_num(rows), -1e30, 1e30)
 
 
 def probe_table(features: Features, rows: Floats, seed: int = 0, missing_share: float = 0.1) -> Any:
