@@ -667,7 +667,7 @@ def test_large_integers_with_nulls() -> None:
 )
 def test_arrow_types_of_text(kind: Any) -> None:
     text = (
-        pa.array(["North", "NA"]).cast(kind)
+        pa.array(["North", "NA"], kind)
         if not pa.types.is_dictionary(kind)
         else pa.array(["North", "NA"]).dictionary_encode()
     )

@@ -207,18 +207,23 @@ class _Watch:
     def __init__(self, silent: bool) -> None:
         self.last: Progress | None = None
         self._silent = silent
-        self._start = time.monotonic()
+        self._last_time = 0.0
+        self._expected = False
         self._bar: Any = None
         self._task: Any = None
 
     def __call__(self, p: Progress) -> None:
-        first, self.last = self.last is None, p
+        before, self.last = self.last, p
         if self._silent:
             return
-        if first:
-            self._expect(p)
-            if sys.stderr.isatty() and p.rows != p.total:
-                self._draw(p)
+        now = time.monotonic()
+        if before is None and sys.stderr.isatty() and p.rows != p.total:
+            self._draw(p)
+        # the first batch pays for imports, so the second tells the pace
+        if before is not None and not self._expected and p.total is not None:
+            self._expected = True
+            self._expect(p, p.total, (now - self._last_time) / (p.rows - before.rows) * p.total)
+        self._last_time = now
         if self._bar is not None:
             self._bar.update(self._task, completed=p.rows, description=f"{p.regions:,} regions")
 
@@ -226,15 +231,12 @@ class _Watch:
         if self._bar is not None:
             self._bar.stop()
 
-    def _expect(self, p: Progress) -> None:
-        if p.total is None:
-            return
-        seconds = (time.monotonic() - self._start) / p.rows * p.total
+    def _expect(self, p: Progress, total: int, seconds: float) -> None:
         if seconds > 5:
             held = p.regions * p.bytes_per_region / 2**20
             print(
-                f"{p.total:,} rows: about {seconds:,.0f} s. The first {p.rows:,} rows use {p.regions:,} regions, {held:,.0f} MB; "
-                f"all of them at most {held * p.total / p.rows:,.0f} MB.",
+                f"{total:,} rows: about {seconds:,.0f} s. The first {p.rows:,} rows use {p.regions:,} regions, {held:,.0f} MB; "
+                f"all of them at most {held * total / p.rows:,.0f} MB.",
                 file=sys.stderr,
             )
 

@@ -326,6 +326,6 @@ def _plain(column: Any, name: str) -> Any:
         return pa.chunked_array(chunks, pa.float64())
     if t.is_null(kind) or t.is_decimal(kind) or ((t.is_integer(kind) or t.is_boolean(kind)) and column.null_count):
         return pc.cast(column, pa.float64(), safe=False)
-    if t.is_large_string(kind) or str(kind) == "string_view":
-        return pc.cast(column, pa.large_string())
+    if str(kind) == "string_view":  # older versions of Arrow cannot cast it
+        return pa.chunked_array([pa.array(c.to_pylist(), pa.large_string()) for c in column.chunks], pa.large_string())
     return column

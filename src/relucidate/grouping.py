@@ -26,7 +26,7 @@ def distinct(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Codes]:
 
 
 class PatternIndex:
-    """A growing set of packed patterns, each numbered in order of arrival.
+    """A growing set of packed patterns, each numbered when it arrives; those of one call in any order.
 
     A hash table with open addressing over whole arrays of patterns. Equality is decided on all bits, never on a hash.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate.errors import MalformedModelError, clipped
+from relucidate.products import padded, row_by_row
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -30,28 +31,6 @@ def frozen(array: Any) -> Any:
     for part in (array.data, array.indices, array.indptr) if is_sparse(array) else (array,):
         part.flags.writeable = False
     return array
-
-
-_COLUMNS = 16  # matrix kernels compute so many columns, or a divisor of them, in one and the same way
-_TERMS = 128  # and sums of so many products in one piece
-
-
-def padded(weight: Any) -> Floats:
-    """Return a weight (m, k) with rows of zeros added, for `row_by_row`."""
-    m = max(-(-len(weight) // _COLUMNS) * _COLUMNS, 2 * _COLUMNS)
-    return np.asarray(weight if m == len(weight) else np.pad(weight, ((0, m - len(weight)), (0, 0))))
-
-
-def row_by_row(a: Floats, weight: Floats) -> Floats:
-    """Return ``a @ weight.T`` for a `padded` weight; a row's result does not depend on the other rows or their number.
-
-    Matrix libraries choose another kernel, and with it another order of summation, for few columns, for a rest of
-    columns, and for long sums; the shapes used here leave them no choice, as long as they run in one thread.
-    """
-    z = a[:, :_TERMS] @ weight[:, :_TERMS].T
-    for start in range(_TERMS, a.shape[1], _TERMS):
-        z += a[:, start : start + _TERMS] @ weight[:, start : start + _TERMS].T
-    return z
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +267,7 @@ class Layer:
     def preactivation(self, a: Floats) -> Floats:
         """Return ``a @ weight.T + bias``, (n, k) to (n, m)."""
         z = np.ascontiguousarray((self.weight @ a.T).T) if is_sparse(self.weight) else row_by_row(a, self._forward)
-        z = z[:, : len(self.bias)]
+        z = z[:, : len(self.bias)]  # a view of padded columns, if there are any
         z += self.bias
         return z
 

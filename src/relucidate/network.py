@@ -21,6 +21,7 @@ from relucidate.errors import (
 )
 from relucidate.features import Features
 from relucidate.layers import Activation, Bools, Floats, Layer, is_sparse
+from relucidate.products import in_threads, one_thread
 
 Link = Literal["identity", "logit", "softmax", "log"]
 
@@ -292,15 +293,38 @@ class Network:
         ------
         NumericalOverflowError : a preactivation or a decision is not finite.
         """
-        n, step = len(x), self._block_rows
+        n = len(x)
         packed = np.zeros((n, (self.n_bits + 7) // 8), dtype=np.uint8)
         decision = np.empty((n, self.n_outputs))
-        bits = np.zeros((step, self.n_bits), dtype=bool)
+        with one_thread():
+            doubtful = in_threads(lambda rows: self._trace_rows(x, rows, packed, decision, patterns), self._parts(n))
+            if not np.isfinite(decision).all():
+                rows = np.flatnonzero(~np.isfinite(decision).all(axis=1))
+                raise NumericalOverflowError(
+                    f"{len(rows):,} of {n:,} rows leave the range of float64 inside the network: rows {shown(rows, 10)}. "
+                    "Look for huge values in these rows or in the weights; scale them down or drop the rows."
+                )
+            doubt = np.concatenate([*doubtful, np.zeros(0, dtype=np.intp)])
+            packed[doubt] = np.packbits(exact.decide(self._bounds, x[doubt]), axis=1)
+        return Trace(Patterns(packed, self.n_bits), decision)
+
+    def _parts(self, n: int) -> list[slice]:
+        """Return runs of whole blocks, a few for each thread."""
+        blocks = -(-n // self._block_rows)
+        size = max(4, -(-blocks // 32)) * self._block_rows
+        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+    def _trace_rows(
+        self, x: Floats, rows: slice, packed: NDArray[np.uint8], decision: Floats, patterns: bool
+    ) -> NDArray[np.intp]:
+        """Fill in patterns and decisions of some rows, and return those whose pattern is in doubt."""
+        step = self._block_rows
+        bits = np.zeros((min(step, -(-(rows.stop - rows.start) // _ROW_TILE) * _ROW_TILE), self.n_bits), dtype=bool)
         scratch: dict[int, Floats] = {}
-        undecided: list[NDArray[np.intp]] = []
+        undecided = [np.zeros(0, dtype=np.intp)]
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, n, step):
-                block = x[start : start + step]
+            for start in range(rows.start, rows.stop, step):
+                block = x[start : min(start + step, rows.stop)]
                 m = len(block)
                 if m < step:
                     padded = -(-m // _ROW_TILE) * _ROW_TILE
@@ -311,15 +335,7 @@ class Network:
                     packed[start : start + m] = np.packbits(bits[:m], axis=1)
                     if doubt is not None:
                         undecided.append(np.flatnonzero(doubt[:m]) + start)
-        if not np.isfinite(decision).all():
-            rows = np.flatnonzero(~np.isfinite(decision).all(axis=1))
-            raise NumericalOverflowError(
-                f"{len(rows):,} of {n:,} rows leave the range of float64 inside the network: rows {shown(rows, 10)}. Look for "
-                "huge values in these rows or in the weights; scale them down or drop the rows."
-            )
-        rows = np.concatenate([np.zeros(0, dtype=np.intp), *undecided])
-        packed[rows] = np.packbits(exact.decide(self._bounds, x[rows]), axis=1)
-        return Trace(Patterns(packed, self.n_bits), decision)
+        return np.concatenate(undecided)
 
     @cached_property
     def _block_rows(self) -> int:
@@ -375,9 +391,16 @@ class Network:
         R, K, d = len(patterns), self.n_outputs, self.n_features
         coef, intercept = np.empty((R, K, d)), np.empty((R, K))
         step = max(_ROW_TILE, self._block_rows // K // _ROW_TILE * _ROW_TILE)
-        for start in range(0, R, step):
-            rows = slice(start, start + step)
-            coef[rows], intercept[rows] = self._maps_of(patterns[rows].bits())
+        with np.errstate(over="ignore", invalid="ignore"), one_thread():
+            for start in range(0, R, step):
+                rows = slice(start, start + step)
+                coef[rows], intercept[rows] = self._maps_of(patterns[rows].bits())
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            lost = np.flatnonzero(~(np.isfinite(coef).all(axis=(1, 2)) & np.isfinite(intercept).all(axis=1)))
+            raise NumericalOverflowError(
+                f"The local linear models of {len(lost):,} of {R:,} patterns leave the range of float64: patterns "
+                f"{shown(lost.tolist(), 10)}. The weights multiply beyond 1.8e308; scale them down."
+            )
         return coef, intercept
 
     def map_blocks(self, patterns: Patterns, limit_bytes: int = 2**26) -> Iterator[tuple[slice, Floats, Floats]]:
@@ -398,7 +421,7 @@ class Network:
         b = np.repeat(self.layers[-1].bias[None], padded, axis=0)
         stop = self.n_bits
         for layer in reversed(self.hidden):
-            activation, weight = layer.activation, layer.weight
+            activation = layer.activation
             start = stop - activation.n_bits
             if not activation.is_identity:
                 slopes, offsets = activation.pieces_in_force(bits[:, start:stop])
@@ -406,9 +429,9 @@ class Network:
                     b += np.einsum("rkm,rm->rk", v, np.broadcast_to(offsets, (padded, len(activation))))
                 v *= slopes[:, None, :]
             stop = start
-            flat = v.reshape(padded * K, -1)
-            b += (flat @ np.ascontiguousarray(layer.bias)[:, None]).reshape(padded, K)
-            v = np.asarray(flat @ weight).reshape(padded, K, -1)
+            v, constant = layer.pulled_back(v.reshape(padded * K, -1))
+            b += constant.reshape(padded, K)
+            v = v.reshape(padded, K, -1)
         return v[:R], b[:R]
 
     def preactivation_maps(self, pattern: Patterns) -> list[tuple[Floats, Floats]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.errors import ArgumentError, clipped
 from relucidate.grouping import Codes
 from relucidate.layers import Floats
 
@@ -60,6 +61,8 @@ class Sampler:
 
     def __init__(self, n_features: int, n_rows: int | None, random_state: int) -> None:
         self.limit = max(1, min(MAX_ROWS, _MAX_BYTES // (8 * max(n_features, 1))))
+        if not (isinstance(random_state, int | np.integer) and 0 <= random_state < 2**64):
+            raise ArgumentError(f"random_state is {clipped(random_state)}; expected a whole number from 0 to 2**64 - 1.")
         self._seed = np.uint64(random_state)
         self._n = 0
         self._parts: list[dict[str, Any]] = []
@@ -67,7 +70,7 @@ class Sampler:
         self._below = 2**64 - 1
         if n_rows is not None and n_rows > self.limit:
             # nearly all that is gathered is kept: six standard deviations more than the limit
-            self._below = int(min(1.0, (self.limit + 6 * self.limit**0.5) / n_rows) * (2**64 - 1))
+            self._below = min(int((self.limit + 6 * self.limit**0.5) / n_rows * 2**64), 2**64 - 1)
 
     def take(self, x: Floats, y: Any, weight: Any, decision: Floats, region: Codes) -> None:
         """Consider one batch of rows, next in the table's order."""

@@ -175,7 +175,7 @@ def _moments(x: Floats, y: Floats, weight: Floats | None, origin: Floats) -> Mom
 
 
 def merge(a: Sums, b: Sums) -> Sums:
-    """Return the sums of the rows of both. Associative; the order of patterns is that of first appearance."""
+    """Return the sums of the rows of both. Associative and commutative up to rounding and the order of patterns."""
     total = Total(a.packed.shape[1])
     total.absorb(a)
     total.absorb(b)
@@ -195,7 +195,7 @@ class Total:
 
     @property
     def packed(self) -> NDArray[np.uint8]:
-        """The patterns so far, in order of first appearance."""
+        """The patterns so far, by number."""
         return self._index.packed
 
     def absorb(self, sums: Sums) -> Codes:

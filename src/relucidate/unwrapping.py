@@ -439,18 +439,23 @@ def unwrap(
     if source.adopted is not None:
         network = network.with_names(source.adopted)
     coder = _coder(source, network)
+    notes = dict.fromkeys((*_reading_notes(source), *coder.notes))
     run = _Run(network, source.n_rows, random_state)
-    for batch in source.batches():
-        values = None if batch.y is None else coder.encode(batch.y, batch.first_row).values
-        run.take(batch.x, None if values is None else values.astype(np.float64), batch.weight)
-        if progress is not None:
-            progress(Progress(run.n, source.n_rows, len(run.total), run.bytes_per_region))
-    return run.result((*_reading_notes(source), *coder.notes))
+    try:
+        for batch in source.batches():
+            target = None if batch.y is None else coder.encode(batch.y, batch.first_row)
+            notes |= dict.fromkeys(() if target is None else target.notes)
+            run.take(batch.x, None if target is None else target.values.astype(np.float64), batch.weight)
+            if progress is not None:
+                progress(Progress(run.n, source.n_rows, len(run.total), run.bytes_per_region))
+        return run.result(tuple(notes))
+    finally:
+        run.rows.close()
 
 
 def _coder(source: data.Source, network: Network) -> targets.TargetCoder:
     """Return how the target becomes numbers; labels that the network does not name are looked up beforehand."""
-    listed = network.is_classifier and not network.classes and source.has_target and source.reiterable
+    listed = network.is_classifier and source.has_target and source.reiterable
     labels = source.distinct_labels() if listed and (network.n_outputs == 1 or network.link == "softmax") else None
     return targets.target_coder(network.link, network.n_outputs, network.classes, labels)
 
@@ -530,9 +535,9 @@ def _ordered(u: Unwrapped, region_of_old: NDArray[np.intp]) -> Unwrapped:
     rank[order] = np.arange(len(order), dtype=np.int32)
     new = rank[region_of_old]
     arrays = {name: values[order] for name, values in u.sums.per_pattern().items()}
-    moved = u.region_of if isinstance(u.region_of, np.memmap) else np.empty_like(u.region_of)
-    for i in range(0, len(moved), 2**22):
-        moved[i : i + 2**22] = new[u.region_of[i : i + 2**22]]
+    rows = _Spool(len(u.region_of))
+    for i in range(0, len(u.region_of), 2**22):
+        rows.write(new[u.region_of[i : i + 2**22]])
     patterns, region_of_pattern = u.patterns, new[u.region_of_pattern]
     by_region = np.lexsort((*_sort_keys(patterns.packed), region_of_pattern))
     return replace(
@@ -540,7 +545,7 @@ def _ordered(u: Unwrapped, region_of_old: NDArray[np.intp]) -> Unwrapped:
         sums=Sums(moments=u.sums.moments, **arrays),
         patterns=patterns[by_region],
         region_of_pattern=region_of_pattern[by_region],
-        region_of=moved,
+        region_of=rows.array(),
         sample=replace(u.sample, region=new[u.sample.region]),
     )
 
@@ -576,6 +581,11 @@ class _Spool:
         if self._n == 0:
             return np.zeros(0, dtype=np.int32)
         return np.memmap(self._file, dtype=np.int32, mode="r+", shape=(self._n,))
+
+    def close(self) -> None:
+        """Let go of the file; an array that maps it keeps its rows."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _Checker:
@@ -666,7 +676,8 @@ def _equal_maps(coef: Floats, intercept: Floats, scale: Floats, tolerance: float
     direction = np.cos(np.arange(1, flat.shape[1] + 1) * math.e)
     key = flat @ direction
     order = np.argsort(key, kind="stable")
-    reach = tolerance * size * np.abs(direction).sum()
+    # the key of a map itself rounds
+    reach = (tolerance + flat.shape[1] * 2.0**-50) * size * np.abs(direction).sum()
     label = np.full(len(flat), -1, dtype=np.intp)
     leaders: list[int] = []
     oldest = 0

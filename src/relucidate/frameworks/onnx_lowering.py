@@ -227,7 +227,8 @@ class Lowering:
 
 def _widened(value: Value) -> Value:
     is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    return value.astype(np.float64, copy=False) if is_float else value
+    with np.errstate(invalid="ignore"):  # a signalling NaN in a damaged file; the layer that meets it refuses it
+        return value.astype(np.float64, copy=False) if is_float else value
 
 
 def _unknown(node: Node, given: Sequence[Value]) -> str:

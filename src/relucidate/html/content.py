@@ -103,7 +103,7 @@ def _subtitle(u: Unwrapped) -> list[tuple[str, Name]]:
     p, net = u.network.provenance, u.network
     lines = [("Model", name(_kind(net), 200))]
     if p.path:
-        lines.append(("File", name(p.path, 90)))
+        lines.append(("File", name(_model_name(net), 90)))
     if p.sha256:
         lines.append(("SHA-256", name(p.sha256, 80)))
     response = "with a response" if u.has_y else "without a response"

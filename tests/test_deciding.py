@@ -9,10 +9,10 @@ import sys
 
 import numpy as np
 import pytest
-import reference
+import rational
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specimens import SPECIMENS, integers, mixed, network, random_network, rows_for, twins
+from small_networks import SPECIMENS, integers, mixed, network, random_network, rows_for, twins
 
 from relucidate import exact
 from relucidate.errors import NumericalOverflowError
@@ -21,7 +21,7 @@ TIERS = (exact._in_float64, exact._in_slices, exact._in_digits)
 
 
 def exact_bits(net, X):
-    return np.array([reference.evaluate(net, x)[0] for x in X], dtype=bool).reshape(len(X), net.n_bits)
+    return np.array([rational.evaluate(net, x)[0] for x in X], dtype=bool).reshape(len(X), net.n_bits)
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
@@ -102,7 +102,7 @@ def test_a_row_has_one_region_and_one_decision_in_any_company(name):
 
 SCRIPT = """
 import hashlib, json, numpy as np
-from specimens import random_network
+from small_networks import random_network
 net = random_network([10, 30, 30, 30, 3], seed=1)
 X = np.random.default_rng(0).normal(size=(3000, 10))
 w, b = net.layers[0].weight, net.layers[0].bias

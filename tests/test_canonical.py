@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
+import rational
 from scipy.special import expit, softmax
-from specimens import SPECIMENS, network, random_network, rows_for
+from small_networks import SPECIMENS, network, random_network, rows_for
 
 from relucidate.errors import ArgumentError, MalformedModelError, UnfaithfulError
 from relucidate.features import Features
@@ -18,7 +18,7 @@ from relucidate.network import Network, Patterns, assert_faithful
 def test_decision_is_that_of_rational_arithmetic(name):
     net = SPECIMENS[name]
     X = rows_for(net, 20)
-    expected = np.array([[float(v) for v in reference.evaluate(net, x)[1]] for x in X])
+    expected = np.array([[float(v) for v in rational.evaluate(net, x)[1]] for x in X])
     # a few dozen roundings of numbers of size 1 to 10
     np.testing.assert_allclose(net.decision(X), expected, rtol=1e-13, atol=1e-13)
 
@@ -29,7 +29,7 @@ def test_maps_are_those_of_one_plus_d_evaluations(name):
     patterns = net.patterns(rows_for(net, 16))
     coef, intercept = net.affine_maps(patterns)
     for bits, c, b in zip(patterns.bits().tolist(), coef, intercept, strict=True):
-        expected, constant = reference.affine_map(net, bits)
+        expected, constant = rational.affine_map(net, bits)
         np.testing.assert_allclose(c, np.array(expected, dtype=float), rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(b, np.array(constant, dtype=float), rtol=1e-12, atol=1e-13)
 
@@ -113,4 +113,4 @@ def test_wide_and_deep_networks_work():
     np.testing.assert_allclose(np.einsum("nkd,nd->nk", coef, X) + intercept, columns.decision(X), rtol=1e-10)
     deep = random_network([4, *[16] * 30, 1], seed=3)
     Y = np.random.default_rng(0).normal(size=(5, 4))
-    assert np.array_equal(deep.patterns(Y).bits(), [reference.evaluate(deep, y)[0] for y in Y])
+    assert np.array_equal(deep.patterns(Y).bits(), [rational.evaluate(deep, y)[0] for y in Y])

@@ -1,0 +1,149 @@
+"""The command line: what a user types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import relucidate as rl
+from relucidate.examples import home_lending
+
+LOANS = home_lending()
+MODEL, TRAIN = str(LOANS.model), str(LOANS.train)
+
+
+def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "relucidate", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_version_and_help(tmp_path):
+    assert run("--version", cwd=tmp_path).stdout.strip() == f"relucidate {rl.__version__}"
+    assert "unwrap" in run("--help", cwd=tmp_path).stdout
+
+
+def test_inspect(tmp_path):
+    out = run("inspect", MODEL, cwd=tmp_path).stdout
+    assert "12 → 8 → 4 → 1" in out
+    assert "credit_score" in out
+    about = json.loads(run("inspect", MODEL, "--json", cwd=tmp_path).stdout)
+    assert (about["link"], about["neurons"], about["inputs"]) == ("logit", 12, 12)
+    assert about["proof"]["n"] >= 256
+    assert len(about["sha256"]) == 64
+
+
+def test_unwrap_writes_what_python_gives(tmp_path):
+    done = run("unwrap", MODEL, TRAIN, "--target", "default", "-o", "out", cwd=tmp_path)
+    assert "331 activation regions" in done.stdout
+    u = rl.unwrap(rl.load(LOANS.model), LOANS.train, "default")
+    written = pd.read_parquet(tmp_path / "out" / "regions.parquet").set_index("region")
+    pd.testing.assert_frame_equal(written, u.table(), check_exact=True)
+    assert np.array_equal(pd.read_parquet(tmp_path / "out" / "assignments.parquet")["region"], u.region_of)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["rows"], summary["regions"]) == (20_000, 331)
+    assert summary["exactness"]["max_relative"] <= 1e-10
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    again = run("unwrap", MODEL, TRAIN, "-o", "out", cwd=tmp_path, code=2)
+    assert "earlier result" in again.stderr
+    silent = run("unwrap", MODEL, TRAIN, "-o", "out", "--overwrite", "--quiet", cwd=tmp_path)
+    assert (silent.stdout, silent.stderr) == ("", "")
+    parsed = json.loads(run("unwrap", MODEL, TRAIN, "-o", "two", "--json", cwd=tmp_path).stdout)
+    assert parsed["regions"] == 331
+
+
+def test_demo_and_report_write_one_page(tmp_path):
+    out = run("demo", cwd=tmp_path).stdout
+    assert "331 activation regions" in out
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "credit_score" in page
+    run("report", MODEL, TRAIN, "-t", "default", "-o", "mine.html", "--quiet", cwd=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.html", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), (b"\x80\x04\x95.", "pickle"), (b"hello world", "not"), (b"\x89PNG\r\n\x1a\n0000", "PNG")],
+)
+def test_what_is_no_model_is_refused_in_one_sentence(content, words, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    done = run("unwrap", "model.onnx", TRAIN, "-o", "out", cwd=tmp_path, code=2)
+    assert words in done.stderr
+    assert "model.onnx" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_bad_tables_and_places_are_refused_and_leave_nothing(tmp_path):
+    frame = pd.read_parquet(TRAIN).head(100)
+    frame.drop(columns="credit_score").to_csv(tmp_path / "lacking.csv", index=False)
+    frame.astype({"loan_to_value": object}).replace({"loan_to_value": {frame["loan_to_value"][7]: "1,234"}}).to_csv(
+        tmp_path / "comma.csv", index=False
+    )
+    frame.head(0).to_csv(tmp_path / "none.csv", index=False)
+    (tmp_path / "taken").write_text("mine")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    cases = [
+        (["lacking.csv", "-o", "out"], "credit_score"),
+        (["comma.csv", "-o", "out"], "1,234"),
+        (["none.csv", "-o", "out"], "no rows"),
+        (["missing.csv", "-o", "out"], "missing.csv"),
+        ([TRAIN, "-t", "defolt", "-o", "out"], "defolt"),
+        ([TRAIN, "-o", "taken"], "file"),
+        ([TRAIN, "-o", "no/such/place"], "no folder"),
+    ]
+    for arguments, words in cases:
+        assert words in run("unwrap", MODEL, *arguments, cwd=tmp_path, code=2).stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.fixture
+def long_run(tmp_path):
+    """A table that takes a few seconds, and the process that unwraps it, well under way."""
+    frame = pd.read_parquet(TRAIN)
+    pd.concat([frame] * 60).to_parquet(tmp_path / "rows.parquet", index=False)
+    command = [sys.executable, "-m", "relucidate", "unwrap", MODEL, *["rows.parquet"] * 4, "-o", "out"]
+    child = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # a process that ignores interrupts, as test runners' workers do, would hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".relucidate-tmp-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    yield child, tmp_path
+    child.kill()
+    child.communicate()
+
+
+def test_an_interrupt_says_what_was_not_done(long_run):
+    child, folder = long_run
+    child.send_signal(signal.SIGINT)
+    _, message = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "nothing was written" in message
+    assert [p.name for p in folder.iterdir()] == ["rows.parquet"]
+
+
+def test_kill_leaves_nothing_under_the_final_name(long_run):
+    child, folder = long_run
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    assert not (folder / "out").exists()
