@@ -135,7 +135,7 @@ def main() -> None:
         "aletheia": aletheia(network, [2_000, 5_000, 10_000, 20_000], args.timeout),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
 

@@ -26,7 +26,9 @@ from sklearn.preprocessing import MinMaxScaler
 def train(X: pd.DataFrame, y: pd.Series, task: str, hidden: tuple[int, ...], seed: int) -> Pipeline:
     """Return a fitted MinMaxScaler and ReLU network with early stopping."""
     kind = MLPClassifier if task == "classification" else MLPRegressor
-    network = kind(hidden_layer_sizes=hidden, max_iter=2000, early_stopping=True, n_iter_no_change=20, random_state=seed)
+    network = kind(
+        hidden_layer_sizes=hidden, max_iter=2000, early_stopping=True, n_iter_no_change=20, random_state=seed
+    )
     return make_pipeline(MinMaxScaler(), network).fit(X, y)
 
 

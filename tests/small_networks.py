@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,15 @@ def network(weights: Sequence[Any], biases: Sequence[Any], kind: Any = "relu", l
 
 
 def random_network(
-    sizes: Sequence[int], seed: int = 0, kind: Any = "relu", link: Any = "identity", draw: Callable[..., Any] | None = None
+    sizes: Sequence[int],
+    seed: int = 0,
+    kind: Any = "relu",
+    link: Any = "identity",
+    draw: Callable[..., Any] | None = None,
 ) -> Network:
     rng = np.random.default_rng(seed)
     draw = draw or (lambda shape: rng.normal(size=shape) / np.sqrt(shape[-1]))
-    weights = [np.asarray(draw((m, k)), dtype=float) for k, m in zip(sizes, sizes[1:], strict=False)]
+    weights = [np.asarray(draw((m, k)), dtype=float) for k, m in pairwise(sizes)]
     biases = [np.asarray(draw((1, m)), dtype=float)[0] for m in sizes[1:]]
     return network(weights, biases, kind, link)
 
@@ -41,7 +46,9 @@ def integers(seed: int) -> Callable[[Any], Any]:
 
 def mixed(m: int) -> Activation:
     kinds = [("relu",), ("leaky_relu", 0.1), ("clip", 0.0, 6.0), ("clip", -0.3, 0.7), ("abs",), ("identity",)]
-    return Activation.joined([Activation.of_kind(kinds[i % len(kinds)][0], 1, *kinds[i % len(kinds)][1:]) for i in range(m)])
+    return Activation.joined(
+        [Activation.of_kind(kinds[i % len(kinds)][0], 1, *kinds[i % len(kinds)][1:]) for i in range(m)]
+    )
 
 
 def twins(sizes: tuple[int, int] = (5, 8)) -> Network:
@@ -88,7 +95,9 @@ SPECIMENS: dict[str, Network] = {
     "zero biases": network([np.array([[1.0, 2.0], [-1.0, 1.0]]), np.array([[1.0, 1.0]])], [np.zeros(2), np.zeros(1)]),
     "linear": network([np.array([[2.0, -1.0, 0.5]])], [np.array([0.25])]),
     "leaky": random_network([3, 8, 8, 1], seed=10, kind=lambda m: Activation.of_kind("leaky_relu", m, 0.01)),
-    "prelu": random_network([3, 8, 1], seed=11, kind=lambda m: Activation.of_kind("leaky_relu", m, np.linspace(-0.5, 0.5, m))),
+    "prelu": random_network(
+        [3, 8, 1], seed=11, kind=lambda m: Activation.of_kind("leaky_relu", m, np.linspace(-0.5, 0.5, m))
+    ),
     "clip": random_network([3, 8, 8, 1], seed=12, kind=lambda m: Activation.of_kind("clip", m, 0.0, 0.5)),
     "mixed": random_network([4, 12, 12, 2], seed=13, kind=mixed),
     "hidden linear": random_network([3, 4, 2], seed=14, kind="identity"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import rational
 from scipy.special import expit, softmax
-from small_networks import SPECIMENS, network, random_network, rows_for
 
+import rational
 from relucidate.errors import ArgumentError, MalformedModelError, UnfaithfulError
 from relucidate.features import Features
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network, Patterns, assert_faithful
+from small_networks import SPECIMENS, network, random_network, rows_for
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
@@ -77,7 +77,7 @@ def test_layers_that_do_not_chain_are_named():
         Network((*layers, last), Features.plain(2))
     with pytest.raises(MalformedModelError, match="must be affine"):
         Network(layers, Features.plain(2))
-    with pytest.raises(MalformedModelError, match="'first'.*NaN or infinity"):
+    with pytest.raises(MalformedModelError, match=r"'first'.*NaN or infinity"):
         Layer(np.full((3, 2), np.nan), np.zeros(3), Activation.of_kind("relu", 3), "first")
     with pytest.raises(MalformedModelError, match="continuous"):
         Activation.build(2, [0], [0, 1], [0, 5])
@@ -94,11 +94,11 @@ def test_patterns_round_trip():
 
 def test_assert_faithful_reports_and_refuses():
     a = np.array([[0.2], [0.6]])
-    result = assert_faithful("net", a, a + [[0.0], [1e-12]], tolerance=1e-10, against="it", link="logit")
+    result = assert_faithful("net", a, a + np.array([[0.0], [1e-12]]), tolerance=1e-10, against="it", link="logit")
     assert (result.worst_row, result.agreement, result.n) == (1, 1.0, 2)
     assert result.max_difference == pytest.approx(1e-12, rel=1e-3)
     with pytest.raises(UnfaithfulError, match="row 1 differs from it"):
-        assert_faithful("net", a, a + [[0.0], [1e-6]], tolerance=1e-10, against="it")
+        assert_faithful("net", a, a + np.array([[0.0], [1e-6]]), tolerance=1e-10, against="it")
     with pytest.raises(UnfaithfulError, match="row 0"):
         assert_faithful("net", np.full((1, 1), np.nan), np.ones((1, 1)), tolerance=1e-10, against="it")
 

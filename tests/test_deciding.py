@@ -9,13 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-import rational
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import SPECIMENS, integers, mixed, network, random_network, rows_for, twins
 
+import rational
 from relucidate import exact
 from relucidate.errors import NumericalOverflowError
+from small_networks import SPECIMENS, integers, mixed, network, random_network, rows_for, twins
 
 TIERS = (exact._in_float64, exact._in_slices, exact._in_digits)
 
@@ -66,7 +66,9 @@ def cancelling():
     """A second layer whose preactivation is 1e-25 between terms of size 1: float64 sees 0."""
     tiny = 1e-25
     w2 = np.array([[1.0, -1.0, tiny], [1.0, -1.0, -tiny]])
-    return network([np.array([[1.0], [1.0], [0.0]]), w2, np.ones((1, 2))], [np.array([0.1, 0.1, 1.0]), np.zeros(2), [0.0]])
+    return network(
+        [np.array([[1.0], [1.0], [0.0]]), w2, np.ones((1, 2))], [np.array([0.1, 0.1, 1.0]), np.zeros(2), [0.0]]
+    )
 
 
 def test_slices_decide_what_float64_cannot():
@@ -114,7 +116,12 @@ print(json.dumps([hashlib.sha256(a.tobytes()).hexdigest() for a in (net.patterns
 def test_threads_hash_seed_locale_and_time_zone_change_nothing():
     seen = set()
     for threads, seed, zone in (("1", "0", "UTC"), ("2", "1", "Asia/Tokyo"), ("4", "2", "America/Lima")):
-        env = os.environ | {"OPENBLAS_NUM_THREADS": threads, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "de_DE.UTF-8"}
+        env = os.environ | {
+            "OPENBLAS_NUM_THREADS": threads,
+            "PYTHONHASHSEED": seed,
+            "TZ": zone,
+            "LC_ALL": "de_DE.UTF-8",
+        }
         env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
         done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
         seen.add(tuple(json.loads(done.stdout)))
@@ -131,7 +138,7 @@ def test_minus_zero_is_zero_and_extremes_are_decided():
 
 def test_overflow_names_the_rows():
     net = network([np.full((2, 1), 1e300), np.ones((1, 2))], [np.zeros(2), np.zeros(1)])
-    with pytest.raises(NumericalOverflowError, match="1 of 3 rows .* rows 1"):
+    with pytest.raises(NumericalOverflowError, match=r"1 of 3 rows .* rows 1"):
         net.decision(np.array([[1.0], [1e300], [2.0]]))
 
 

@@ -75,7 +75,9 @@ def test_every_public_name_error_and_command_is_in_the_reference() -> None:
 
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     names = [name for name in rl.__all__ if name not in ("errors", "examples")]
-    names += [name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__]
+    names += [
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    ]
     names += [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert [name for name in names if f"`{name}" not in text] == []
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paper_cases import boston, breast_cancer, cocircles, retrain
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 import relucidate as rl
+from paper_cases import boston, breast_cancer, cocircles, retrain
 
 CASES = {"cocircles": cocircles, "breast cancer": breast_cancer, "boston": boston}
 EXACT = 1e-9  # the facts are given to full precision; sums in another order differ in the last places
@@ -19,7 +19,9 @@ def score(case, net, X, y):
 
 
 def stored(case):
-    return rl.load((list(case.weights), list(case.biases)), link="logit" if case.kind == "classification" else "identity")
+    return rl.load(
+        (list(case.weights), list(case.biases)), link="logit" if case.kind == "classification" else "identity"
+    )
 
 
 @pytest.mark.parametrize("how", ["stored weights", "trained anew"])

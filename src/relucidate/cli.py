@@ -32,7 +32,9 @@ Model = Annotated[str, typer.Argument(help="Model file: ONNX.", metavar="MODEL")
 Data = Annotated[list[str], typer.Argument(help="Parquet or CSV file(s) with the model's columns.", metavar="DATA...")]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Column that holds the response.")]
 Weight = Annotated[str | None, typer.Option("--weight", help="Column that holds the rows' weights.")]
-Link = Annotated[str | None, typer.Option("--link", help="identity, logit, softmax or log, where the file does not tell.")]
+Link = Annotated[
+    str | None, typer.Option("--link", help="identity, logit, softmax or log, where the file does not tell.")
+]
 Names = Annotated[str | None, typer.Option("--features", help="Names of the inputs in order, separated by commas.")]
 Output = Annotated[str | None, typer.Option("--output", help="Which output of the model, if it has several.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
@@ -64,7 +66,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -84,7 +88,9 @@ def inspect(
     print(network)
     print(f"file: {about['path']}  SHA-256 {about['sha256']}")
     print(f"operators: {', '.join(f'{n} × {name}' for name, n in about['operators'].items())}")
-    print(f"link: {about['link']}; outputs: {_some(about['outputs'])}; classes: {_some(about['classes']) or 'not named'}")
+    print(
+        f"link: {about['link']}; outputs: {_some(about['outputs'])}; classes: {_some(about['classes']) or 'not named'}"
+    )
     print(f"{about['inputs']} inputs{'' if about['named'] else ' (not named in the file)'}: {_some(about['features'])}")
     print(f"{about['neurons']:,} neurons that switch, {about['parameters']:,} parameters")
     for layer in about["layers"]:
@@ -160,7 +166,9 @@ def demo(
 
     example = home_lending()
     if not quiet:
-        print("A network that predicts mortgage default, trained on 20,000 simulated loans (see examples/home_lending).\n")
+        print(
+            "A network that predicts mortgage default, trained on 20,000 simulated loans (see examples/home_lending).\n"
+        )
     report(str(example.model), [str(example.train)], out, target=example.target, quiet=quiet)
 
 

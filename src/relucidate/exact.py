@@ -131,16 +131,21 @@ def thresholds(bounds: Sequence[Bounds], largest: Floats) -> list[Floats]:
     return out
 
 
+_MANY_LAYERS = 8
+
+
 def decide(bounds: Sequence[Bounds], X: Floats) -> Bools:
     """Return the pattern bits (n, n_bits) of rows (n, d), each decided exactly.
 
     Notes
     -----
-    Three passes, each over the rows that the one before left undecided. The last one is exact and decides everything.
+    Passes, each over the rows that the one before left undecided. The last one is exact and decides everything; its
+    numbers grow longer with each layer, so that a pass of fixed cost comes before it only where there are many layers.
     """
     out = np.zeros((len(X), sum(b.layer.activation.n_bits for b in bounds)), dtype=bool)
     rows = np.argsort(_grid(X), kind="stable")  # rows of a block share one grid in the last pass
-    for attempt in (_in_float64, _in_slices, _in_digits):
+    passes = (_in_float64, _in_slices, _in_digits) if len(bounds) > _MANY_LAYERS else (_in_float64, _in_digits)
+    for attempt in passes:
         if len(rows) == 0:
             break
         bits, decided = _in_blocks(attempt, bounds, X[rows])
@@ -193,8 +198,9 @@ def _in_float64(bounds: Sequence[Bounds], X: Floats) -> tuple[Bools, Bools]:
             z = layer.preactivation(a)
             size, e = b.reach(np.abs(a), error)
             grid = np.minimum(grid + b.grid[0], b.grid[1])
-            on_grid = (size < np.ldexp(1.0, np.clip(grid + 53, -1074, 1023))[:, None]) & (grid > -1074)[:, None]
-            e = np.where(on_grid & ~error.any(axis=1)[:, None], 0.0, e)
+            fine: Any = grid > -1074
+            on_grid = (size < np.asarray(np.ldexp(1.0, np.clip(grid + 53, -1074, 1023)))[:, None]) & fine[:, None]
+            e = np.where(on_grid & ~np.asarray(error.any(axis=1))[:, None], 0.0, e)
             e[~(np.isfinite(z) & np.isfinite(e))] = np.inf
             side, ok = _sides(layer.activation, z, e, grid)
             bits.append(side)

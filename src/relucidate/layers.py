@@ -61,18 +61,28 @@ class Activation:
                 f"An activation with breakpoints {self.breakpoints.shape} needs slopes and offsets of shape {(m, p + 1)}; "
                 f"got {self.slopes.shape} and {self.offsets.shape}."
             )
-        if not (np.isfinite(self.slopes).all() and np.isfinite(self.offsets).all() and (self.breakpoints > -np.inf).all()):
+        if not (
+            np.isfinite(self.slopes).all() and np.isfinite(self.offsets).all() and (self.breakpoints > -np.inf).all()
+        ):
             raise MalformedModelError(
                 "An activation's slopes and offsets must be finite, and its breakpoints neither NaN nor -inf; mend the model."
             )
-        if p > 1 and not (np.diff(np.where(np.isinf(self.breakpoints), np.finfo(float).max, self.breakpoints)) >= 0).all():
+        if (
+            p > 1
+            and not (np.diff(np.where(np.isinf(self.breakpoints), np.finfo(float).max, self.breakpoints)) >= 0).all()
+        ):
             raise MalformedModelError("The breakpoints of an activation must increase along each row.")
         at = np.isfinite(self.breakpoints)
         b = np.where(at, self.breakpoints, 0.0)
         below = self.slopes[:, :-1] * b + self.offsets[:, :-1]
         above = self.slopes[:, 1:] * b + self.offsets[:, 1:]
         # one rounding of each term of either side
-        gap = np.where(at, np.abs(below - above) - 1e-14 * (np.abs(b * self.slopes[:, :-1]) + np.abs(self.offsets[:, :-1]) + np.abs(above)), 0)
+        gap = np.where(
+            at,
+            np.abs(below - above)
+            - 1e-14 * (np.abs(b * self.slopes[:, :-1]) + np.abs(self.offsets[:, :-1]) + np.abs(above)),
+            0,
+        )
         if not (gap <= 0).all():
             raise MalformedModelError(
                 f"An activation must be continuous; it jumps by {clipped(float(gap.max()))} at a breakpoint."

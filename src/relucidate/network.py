@@ -26,6 +26,7 @@ from relucidate.products import in_threads, one_thread
 Link = Literal["identity", "logit", "softmax", "log"]
 
 _BLOCK_BYTES = 2**20  # a block of rows and its widest layer stay in the processor's cache
+_LARGEST_LOG = float(np.log(np.finfo(np.float64).max))
 _ROW_TILE = 64  # blocks hold a multiple of this many rows, so that every row meets the same matrix kernel
 
 
@@ -265,11 +266,23 @@ class Network:
         return np.hstack([1 - p, p]) if self.n_outputs == 1 else p
 
     def inverse_link(self, decision: Floats) -> Floats:
-        """Return predictions from decisions, both (n, n_outputs)."""
+        """Return predictions from decisions, both (n, n_outputs).
+
+        Raises
+        ------
+        NumericalOverflowError : the exponential of a decision leaves the range of float64.
+        """
         if self.link == "identity":
             return decision
         if self.link == "log":
-            return np.exp(decision)
+            rows = np.flatnonzero((decision > _LARGEST_LOG).any(axis=1))
+            if len(rows):
+                raise NumericalOverflowError(
+                    f"{len(rows):,} of {len(decision):,} rows have decisions above {_LARGEST_LOG:.1f}, whose exponential "
+                    f"leaves the range of float64: rows {shown(rows, 10)}. Look for huge values in these rows."
+                )
+            with np.errstate(under="ignore"):
+                return np.exp(decision)
         if self.link == "logit":
             e = np.exp(-np.abs(decision))
             return np.where(decision >= 0, 1 / (1 + e), e / (1 + e))
@@ -347,9 +360,7 @@ class Network:
     def _bounds(self) -> tuple[exact.Bounds, ...]:
         return tuple(exact.Bounds(layer) for layer in self.hidden)
 
-    def _block(
-        self, a: Floats, bits: Bools, scratch: dict[int, Floats], patterns: bool
-    ) -> tuple[Floats, Bools | None]:
+    def _block(self, a: Floats, bits: Bools, scratch: dict[int, Floats], patterns: bool) -> tuple[Floats, Bools | None]:
         """Return decisions of one block and which rows hold a preactivation within its rounding error of a breakpoint."""
         doubt = None
         start = 0
@@ -484,7 +495,7 @@ def _near(
     # NaN compares false, so "not farther" catches it
     if distance.min(initial=np.inf) > bound.max(initial=0.0):
         return doubt
-    near = ~(distance > bound) & ((bound > 0) | ~np.isfinite(distance))
+    near: Any = ~(distance > bound) & ((bound > 0) | ~np.isfinite(distance))
     if not near.any():
         return doubt
     rows = near.any(axis=1)

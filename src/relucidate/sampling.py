@@ -61,8 +61,11 @@ class Sampler:
 
     def __init__(self, n_features: int, n_rows: int | None, random_state: int) -> None:
         self.limit = max(1, min(MAX_ROWS, _MAX_BYTES // (8 * max(n_features, 1))))
-        if not (isinstance(random_state, int | np.integer) and 0 <= random_state < 2**64):
-            raise ArgumentError(f"random_state is {clipped(random_state)}; expected a whole number from 0 to 2**64 - 1.")
+        seed: Any = random_state
+        if not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
+            raise ArgumentError(
+                f"random_state is {clipped(random_state)}; expected a whole number from 0 to 2**64 - 1."
+            )
         self._seed = np.uint64(random_state)
         self._n = 0
         self._parts: list[dict[str, Any]] = []
@@ -78,7 +81,15 @@ class Sampler:
         self._n += len(x)
         priority = _hash(row.astype(np.uint64), self._seed)
         keep = np.flatnonzero(priority <= np.uint64(self._below))
-        part = {"row": row, "priority": priority, "x": x, "decision": decision, "region": region, "y": y, "weight": weight}
+        part = {
+            "row": row,
+            "priority": priority,
+            "x": x,
+            "decision": decision,
+            "region": region,
+            "y": y,
+            "weight": weight,
+        }
         self._parts.append({k: None if v is None else v[keep] for k, v in part.items()})
         self._held += len(keep)
         if self._held > 2 * self.limit:
@@ -86,7 +97,9 @@ class Sampler:
 
     def _shrink(self) -> None:
         parts = self._parts
-        whole = {k: None if parts[0][k] is None else np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        whole: dict[str, Any] = {
+            k: None if parts[0][k] is None else np.concatenate([p[k] for p in parts]) for k in parts[0]
+        }
         if self._held > self.limit:
             lowest = np.sort(np.argpartition(whole["priority"], self.limit - 1)[: self.limit])
             whole = {k: None if v is None else v[lowest] for k, v in whole.items()}

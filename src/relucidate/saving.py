@@ -182,6 +182,7 @@ def _arrays(u: Unwrapped) -> Iterator[tuple[str, Any]]:
     yield "patterns", u.patterns.packed
     yield "region_of_pattern", u.region_of_pattern
     yield from ((f"sums.{name}", a) for name, a in u.sums.per_pattern().items())
+    yield "sums.y_origin", u.sums.y_origin
     if u.sums.moments is not None:
         m = u.sums.moments
         yield from (("moments.origin", m.origin), ("moments.zz", m.zz), ("moments.zy", m.zy), ("moments.yy", m.yy))
@@ -210,7 +211,12 @@ def _write_arrays(arrays: dict[str, Any], path: Path) -> None:
         for name, array in arrays.items():
             plain = np.ascontiguousarray(array)
             little = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
-            row = {"name": [name], "dtype": [little.dtype.str], "shape": [list(array.shape)], "data": [little.tobytes()]}
+            row = {
+                "name": [name],
+                "dtype": [little.dtype.str],
+                "shape": [list(array.shape)],
+                "data": [little.tobytes()],
+            }
             writer.write_table(pa.table(row, schema=schema))
 
 

@@ -7,7 +7,7 @@ grows with the number of patterns, never with the number of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ class Moments:
     Parameters
     ----------
     origin : (d,) subtracted from every row before squaring, so that large means cost no digits.
-    zz : (d + 1, d + 1) of ``w z zᵀ`` with ``z = (1, x - origin)``; zy : (d + 1, n_outputs); yy : (n_outputs,).
+    zz : (d + 1, d + 1) of ``w z zᵀ`` with ``z = (1, x - origin)``; zy : (d + 1, n_outputs) and yy : (n_outputs,) with
+        the response about the origin that `Sums` names.
     """
 
     origin: Floats
@@ -41,7 +42,7 @@ class Moments:
 
         Parameters
         ----------
-        coef : (R, n_outputs, d); intercept : (R, n_outputs).
+        coef : (R, n_outputs, d); intercept : (R, n_outputs), less the origin of the response.
         """
         shifted = np.concatenate([(intercept + coef @ self.origin)[:, :, None], coef], axis=2)
         quadratic = np.einsum("rki,rki->rk", shifted @ self.zz, shifted)
@@ -59,8 +60,10 @@ class Sums:
     x : (P, n_features) sums of the rows, or (P, 0) where they would not fit.
     prediction : (P, n_outputs) sums of the network's predictions. positive : (P,) weight of rows predicted positive
         (decision above 0), zeros unless the network is binary.
-    y, yy : (P, k) sums of the response and its square; for a classifier of k classes, of the indicators of each class.
+    y, yy : (P, k) sums of the response, and of the square of its difference from `y_origin`; for a classifier of k
+        classes, of the indicators of each class.
     loss : (P,) sums of the squared error, or of the log-loss.
+    y_origin : (k,) near the response's mean, so that a mean far from 0 costs its variance no digits.
     moments : see `Moments`; None without a numeric response.
     """
 
@@ -73,11 +76,38 @@ class Sums:
     y: Floats
     yy: Floats
     loss: Floats
+    y_origin: Floats
     moments: Moments | None
 
     def per_pattern(self) -> dict[str, Any]:
         """Return the arrays with one entry per pattern, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "moments"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("y_origin", "moments")}
+
+    def variance(self) -> Floats:
+        """Return the variance of the response within each pattern (P, k), NaN where the rows weigh nothing."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _variance(self.y, self.yy, self.weight[:, None], self.y_origin)
+
+    def total_variance(self) -> Floats:
+        """Return the variance of the response over all rows (k,)."""
+        return _variance(self.y.sum(axis=0), self.yy.sum(axis=0), self.weight.sum(), self.y_origin)
+
+    def squared_error(self, coef: Floats, intercept: Floats) -> Floats:
+        """Return `Moments.squared_error` of models (R,)."""
+        assert self.moments is not None
+        return self.moments.squared_error(coef, intercept - self.y_origin)
+
+    def about(self, y_origin: Floats) -> Sums:
+        """Return the same sums with the response about another origin."""
+        if np.array_equal(y_origin, self.y_origin):
+            return self
+        d = self.y_origin - y_origin
+        centred = self.y - self.weight[:, None] * self.y_origin
+        yy = self.yy + 2 * d * centred + self.weight[:, None] * d**2
+        m = self.moments
+        if m is not None:
+            m = Moments(m.origin, m.zz, m.zy + m.zz[:, :1] * d, m.yy + 2 * d * m.zy[0] + m.zz[0, 0] * d**2)
+        return replace(self, yy=yy, y_origin=y_origin, moments=m)
 
     def gathered(self, group: NDArray[np.intp], n: int) -> dict[str, Any]:
         """Return the arrays but `packed`, added up within each group (P,) of patterns."""
@@ -98,6 +128,7 @@ def batch_sums(
     trace: Trace | None = None,
     keep_x: bool = True,
     origin: Floats | None = None,
+    y_origin: Floats | None = None,
 ) -> tuple[Sums, Codes]:
     """Return the sums of one batch, and for each row the index of its pattern among them.
 
@@ -105,24 +136,26 @@ def batch_sums(
     ----------
     x : (n, n_features) encoded rows. y : (n,) class codes or (n, k) numbers. weight : (n,)
     trace : what `network.trace(x)` gave, if it is at hand.
-    origin : of the moments (d,); the mean of the batch by default.
+    origin, y_origin : of the moments (d,) and of the response (k,); the means of the batch by default.
     """
     trace = network.trace(x) if trace is None else trace
     packed, codes = distinct(trace.patterns.packed)
     P = len(packed)
     count = np.bincount(codes, minlength=P).astype(np.int64)
     w = np.ones(len(x)) if weight is None else weight
-    total = count.astype(np.float64) if weight is None else np.bincount(codes, weight, minlength=P)
+    total: Any = count.astype(np.float64) if weight is None else np.bincount(codes, weight, minlength=P)
     prediction = network.inverse_link(trace.decision)
     binary = network.link == "logit" and network.n_outputs == 1
     add = _Adder(codes, P, weight)
-    positive = np.bincount(codes, w * (trace.decision[:, 0] > 0), minlength=P) if binary else np.zeros(P)
-    responses, loss, moments = np.zeros((len(x), 0)), np.zeros(P), None
+    positive: Any = np.bincount(codes, w * (trace.decision[:, 0] > 0), minlength=P) if binary else np.zeros(P)
+    responses, centre, moments = np.zeros((len(x), 0)), np.zeros(0), None
+    loss: Any = np.zeros(P)
     if y is not None:
         responses = _responses(network, y)
+        centre = responses.mean(axis=0) if y_origin is None else y_origin
         loss = np.bincount(codes, w * row_loss(network, trace.decision, y), minlength=P)
         if not network.is_classifier and x.shape[1] <= _MOMENTS_FEATURES:
-            moments = _moments(x, responses, weight, x.mean(axis=0) if origin is None else origin)
+            moments = _moments(x, responses - centre, weight, x.mean(axis=0) if origin is None else origin)
     sums = Sums(
         packed=packed,
         count=count,
@@ -131,11 +164,16 @@ def batch_sums(
         prediction=add(prediction),
         positive=positive,
         y=add(responses),
-        yy=add(responses * responses),
+        yy=add((responses - centre) ** 2),
         loss=loss,
+        y_origin=centre,
         moments=moments,
     )
     return sums, codes
+
+
+def _variance(y: Floats, yy: Floats, weight: Any, y_origin: Floats) -> Floats:
+    return np.asarray(np.maximum(yy / weight - (y / weight - y_origin) ** 2, 0))
 
 
 def row_loss(network: Network, decision: Floats, y: Floats) -> Floats:
@@ -188,6 +226,7 @@ class Total:
     def __init__(self, n_bytes: int) -> None:
         self._index = PatternIndex(n_bytes)
         self._arrays: dict[str, Any] = {}
+        self.y_origin: Floats | None = None
         self.moments: Moments | None = None
 
     def __len__(self) -> int:
@@ -200,6 +239,9 @@ class Total:
 
     def absorb(self, sums: Sums) -> Codes:
         """Add sums, and return the number of each of their patterns here."""
+        if self.y_origin is None:
+            self.y_origin = sums.y_origin
+        sums = sums.about(self.y_origin)
         ids = self._index.add(sums.packed)
         for name, values in _additive(sums):
             held = self._arrays.get(name)
@@ -210,10 +252,16 @@ class Total:
             self.moments = sums.moments if self.moments is None else _joined(self.moments, sums.moments)
         return ids
 
+    def drop_x(self) -> None:
+        """Forget the sums of the rows, which take more memory than all else where there are many features."""
+        self._arrays["x"] = self._arrays["x"][:, :0]
+
     def sums(self) -> Sums:
         """Return the sums so far, frozen."""
         n = len(self._index)
-        return Sums(packed=self.packed.copy(), moments=self.moments, **{k: v[:n] for k, v in self._arrays.items()})
+        assert self.y_origin is not None
+        arrays = {name: values[:n] for name, values in self._arrays.items()}
+        return Sums(packed=self.packed.copy(), y_origin=self.y_origin, moments=self.moments, **arrays)
 
 
 def _additive(sums: Sums) -> Iterator[tuple[str, Any]]:

@@ -21,7 +21,7 @@ from relucidate.maps import FIT_BYTES, maps_of
 from relucidate.network import Faithfulness, Network, Patterns, Trace
 from relucidate.sampling import Sample, Sampler
 from relucidate.scoring import auc, auc_by_group
-from relucidate.sums import Moments, Sums, Total, batch_sums, row_loss
+from relucidate.sums import Sums, Total, batch_sums, row_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +190,7 @@ class Unwrapped:
         gathered = self.sums.gathered(label, n)
         first = np.full(n, len(label))
         np.minimum.at(first, label, np.arange(len(label)))
-        sums = Sums(packed=self.sums.packed[first], moments=self.sums.moments, **gathered)
+        sums = replace(self.sums, packed=self.sums.packed[first], **gathered)
         return _ordered(replace(self, sums=sums), label)
 
     @cached_property
@@ -212,7 +212,7 @@ class Unwrapped:
         loss = float(self.sums.loss.sum() / total)
         if not net.is_classifier:
             mse = loss / net.n_outputs
-            return {"mse": mse, "r2": _r2(self._spread(self.sums.y.sum(0), self.sums.yy.sum(0), total), mse)}
+            return {"mse": mse, "r2": _r2(self.sums.total_variance().mean(), mse)}
         if net.n_outputs == 1:
             return {"auc": auc(s.decision[:, 0], s.label == 1, s.weight), "log_loss": loss}
         if net.link == "softmax":
@@ -220,18 +220,12 @@ class Unwrapped:
             return {"accuracy": float(hit), "log_loss": loss}
         return {"log_loss": loss}
 
-    @staticmethod
-    def _spread(y: Floats, yy: Floats, weight: Any) -> Any:
-        """Return the variance of the response, averaged over outputs."""
-        weight = np.asarray(weight)[..., None]
-        return np.maximum(yy / weight - (y / weight) ** 2, 0).mean(axis=-1)
-
     def _local_scores(self) -> dict[str, Floats]:
         net, sums, s = self.network, self.sums, self.sample
         loss = sums.loss / sums.weight
         if not net.is_classifier:
             mse = loss / net.n_outputs
-            return {"local_mse": mse, "local_r2": _r2(self._spread(sums.y, sums.yy, sums.weight), mse)}
+            return {"local_mse": mse, "local_r2": _r2(sums.variance().mean(axis=1), mse)}
         out = {}
         if net.n_outputs == 1:
             out["local_auc"] = auc_by_group(s.region, self.n_regions, s.decision[:, 0], s.label == 1, s.weight)
@@ -244,9 +238,9 @@ class Unwrapped:
 
     def _global_scores(self, n: int) -> dict[str, Floats]:
         """Return the scores of the first n local linear models, each on all rows."""
-        net, moments = self.network, self.sums.moments
-        if moments is not None and net.link == "identity":
-            return self._global_from_sums(moments)
+        net = self.network
+        if self.sums.moments is not None and net.link == "identity":
+            return self._global_from_sums()
         s = self.sample
         out: dict[str, Floats] = {}
         for r in range(n):
@@ -265,18 +259,15 @@ class Unwrapped:
                 out.setdefault(name, np.full(self.n_regions, np.nan))[r] = value
         return out
 
-    def _global_from_sums(self, moments: Moments) -> dict[str, Floats]:
+    def _global_from_sums(self) -> dict[str, Floats]:
         total = self.sums.weight.sum()
-        mse = np.concatenate([moments.squared_error(c, b) for _, c, b in self.map_blocks()])
+        mse = np.concatenate([self.sums.squared_error(c, b) for _, c, b in self.map_blocks()])
         mse = np.maximum(mse, 0) / total / self.network.n_outputs
-        spread = self._spread(self.sums.y.sum(0), self.sums.yy.sum(0), total)
-        return {"global_mse": mse, "global_r2": _r2(np.full(len(mse), spread), mse)}
+        return {"global_mse": mse, "global_r2": _r2(np.full(len(mse), self.sums.total_variance().mean()), mse)}
 
     # ---------------------------------------------------------------- tables
 
-    def table(
-        self, *, global_scores: int | Literal["all"] = GLOBAL_SCORES, maps: bool | None = None
-    ) -> pd.DataFrame:
+    def table(self, *, global_scores: int | Literal["all"] = GLOBAL_SCORES, maps: bool | None = None) -> pd.DataFrame:
         """Return one row per region, largest first.
 
         Parameters
@@ -312,7 +303,7 @@ class Unwrapped:
                 names = self._per_output("response_mean", sums.y.shape[1])
                 mean = sums.y / weight[:, None]
                 columns.update(zip(names, mean.T, strict=True))
-                sd = np.sqrt(np.maximum(sums.yy / weight[:, None] - mean**2, 0))
+                sd = np.sqrt(sums.variance())
                 columns.update(zip(self._per_output("response_sd", sums.y.shape[1]), sd.T, strict=True))
             predicted = sums.prediction / weight[:, None]
             columns.update(zip(self._per_output("predicted_mean", net.n_outputs), predicted.T, strict=True))
@@ -463,7 +454,9 @@ def _coder(source: data.Source, network: Network) -> targets.TargetCoder:
 def _reading_notes(source: data.Source) -> list[str]:
     notes = []
     if source.adopted is not None:
-        notes.append(f"the network names no inputs; the table's columns were taken by position: {shown(source.adopted, 12)}")
+        notes.append(
+            f"the network names no inputs; the table's columns were taken by position: {shown(source.adopted, 12)}"
+        )
     if source.ignored:
         notes.append(f"columns not used: {shown(source.ignored, 12)}")
     return notes
@@ -480,6 +473,7 @@ class _Run:
         self.sampler = Sampler(network.n_features, n_rows, random_state)
         self.rows = _Spool(n_rows)
         self.origin: Floats | None = None
+        self.y_origin: Floats | None = None
         self.keep_x = True
         self.weighted = False
 
@@ -489,9 +483,13 @@ class _Run:
             self.origin = x.mean(axis=0)
         trace = self.network.trace(x)
         sums, codes = batch_sums(
-            self.network, x, y, weight, trace=trace, keep_x=self.keep_x, origin=self.origin
+            self.network, x, y, weight, trace=trace, keep_x=self.keep_x, origin=self.origin, y_origin=self.y_origin
         )
+        self.y_origin = sums.y_origin if y is not None else None
         ids = self.total.absorb(sums)
+        if self.keep_x and len(self.total) * self.network.n_features * 8 > _KEEP_X_BYTES:
+            self.keep_x = False
+            self.total.drop_x()
         self.checker.check(x, trace, codes, ids, self.total)
         row_ids = ids[codes]
         self.rows.write(row_ids)
@@ -509,6 +507,7 @@ class _Run:
         """Return the finished result, regions in their final order."""
         sums = self.total.sums()
         P = len(sums.count)
+        left_out = () if self.keep_x else ("the mean rows of regions are left out: they would take more than 1 GB",)
         u = Unwrapped(
             network=self.network,
             patterns=Patterns(sums.packed, self.network.n_bits),
@@ -518,7 +517,7 @@ class _Run:
             region_of=self.rows.array(),
             exactness=self.checker.faithfulness(),
             weighted=self.weighted,
-            notes=tuple(notes),
+            notes=(*notes, *left_out),
         )
         return _ordered(u, np.arange(P))
 
@@ -539,10 +538,11 @@ def _ordered(u: Unwrapped, region_of_old: NDArray[np.intp]) -> Unwrapped:
     for i in range(0, len(u.region_of), 2**22):
         rows.write(new[u.region_of[i : i + 2**22]])
     patterns, region_of_pattern = u.patterns, new[u.region_of_pattern]
-    by_region = np.lexsort((*_sort_keys(patterns.packed), region_of_pattern))
+    keys: Any = (*_sort_keys(patterns.packed), region_of_pattern)
+    by_region = np.lexsort(keys)
     return replace(
         u,
-        sums=Sums(moments=u.sums.moments, **arrays),
+        sums=replace(u.sums, **arrays),
         patterns=patterns[by_region],
         region_of_pattern=region_of_pattern[by_region],
         region_of=rows.array(),
@@ -685,7 +685,7 @@ def _equal_maps(coef: Floats, intercept: Floats, scale: Floats, tolerance: float
         while oldest < len(leaders) and key[i] - key[leaders[oldest]] > reach[i] + reach[leaders[oldest]]:
             oldest += 1
         near = np.array(leaders[oldest:], dtype=np.intp)
-        close = np.flatnonzero((np.abs(flat[near] - flat[i]).max(axis=1) <= tolerance * size[i])) if len(near) else near
+        close = np.flatnonzero(np.abs(flat[near] - flat[i]).max(axis=1) <= tolerance * size[i]) if len(near) else near
         if len(close):
             label[i] = label[near[close[0]]]
         else:
