@@ -112,10 +112,10 @@ def test_bad_tables_and_places_are_refused_and_leave_nothing(tmp_path):
 
 @pytest.fixture
 def long_run(tmp_path):
-    """A table that takes a few seconds, and the process that unwraps it, well under way."""
+    """A table that takes ten seconds or more, and the process that unwraps it, well under way."""
     frame = pd.read_parquet(TRAIN)
     pd.concat([frame] * 60).to_parquet(tmp_path / "rows.parquet", index=False)
-    command = [sys.executable, "-m", "relucidate", "unwrap", MODEL, *["rows.parquet"] * 4, "-o", "out"]
+    command = [sys.executable, "-m", "relucidate", "unwrap", MODEL, *["rows.parquet"] * 20, "-o", "out"]
     child = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -128,7 +128,7 @@ def long_run(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".relucidate-tmp-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(2)  # past the imports, where Python may swallow an interrupt
     yield child, tmp_path
     child.kill()
     child.communicate()

@@ -324,9 +324,11 @@ def _digits(values: Any, exponent: int, base: int) -> Iterator[tuple[int, Any]]:
     places = -(-(int(np.frexp(np.abs(values).max())[1]) + 1 - exponent) // base)
     for place in reversed(range(places)):
         at = exponent + base * place
-        digit = np.rint(np.ldexp(values, -at))
+        scaled = np.ldexp(values, -at)
+        digit = np.rint(scaled)
         if digit.any():
-            values = values - np.ldexp(digit, at)
+            # where the digit is 0, scaling may have lost bits; where it is not, its own power of two may overflow
+            values = np.where(digit == 0, values, np.ldexp(scaled - digit, at))
             yield place, digit
 
 

@@ -251,7 +251,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         weight: Any = self.weight
-        if is_sparse(weight):
+        if hasattr(weight, "tocsr"):
             from scipy.sparse import csr_array
 
             weight = csr_array(weight, dtype=np.float64, copy=True)

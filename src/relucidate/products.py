@@ -61,13 +61,17 @@ Result = TypeVar("Result")
 
 
 def in_threads(task: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return the task's result for each part, in order; the parts are shared among threads, one per processor."""
+    """Return the task's result for each part, in order; the parts are shared among threads, one per processor.
+
+    Matrix products run in `one_thread` each.
+    """
     n = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(parts))
     if n < 2:
         return [task(part) for part in parts]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(n) as pool:
+    # a library built on OpenMP keeps a limit for each thread
+    with one_thread(), ThreadPoolExecutor(n, initializer=_limit_to_one) as pool:
         return list(pool.map(task, parts))
 
 
@@ -75,26 +79,37 @@ class _Gate:
     def __init__(self) -> None:
         self._lock = Lock()
         self._inside = 0
-        self._limit: Any = None
+        self._before: list[int] = []
 
     def enter(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._limit = _controller().limit(limits=1, user_api="blas")
+                self._before = [library.num_threads for library in _libraries()]
             self._inside += 1
+            _limit_to_one()
 
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limit.restore_original_limits()
+                _limit_to(self._before)
+
+
+def _limit_to(threads: Sequence[int]) -> None:
+    for library, n in zip(_libraries(), threads, strict=True):
+        # threadpoolctl ignores all but the first thread that asks; the last one out may be another
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
+
+
+def _limit_to_one() -> None:
+    _limit_to([1] * len(_libraries()))
 
 
 _gate = _Gate()
 
 
 @cache
-def _controller() -> Any:
+def _libraries() -> tuple[Any, ...]:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
