@@ -945,3 +945,24 @@ def test_smooth_hidden_layer_of_a_pipeline_is_refused() -> None:
         fitted = small().set_params(activation=activation).fit(X, (X[:, 0] > 0).astype(int))
         with pytest.raises(UnsupportedModelError, match=rf"node 4 of 18, '\w+' \({op}\)"):
             load(convert.to_onnx(fitted, X))
+
+
+def test_float64_columns_that_skl2onnx_casts_back_to_their_own_type_are_read(tmp_path):
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import DoubleTensorType
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler
+
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    model = make_pipeline(
+        MinMaxScaler(), MLPRegressor(hidden_layer_sizes=(6,), max_iter=2000, random_state=0, solver="lbfgs")
+    )
+    model.fit(X, np.abs(X).sum(axis=1))
+    columns = [(name, DoubleTensorType([None, 1])) for name in "abc"]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(to_onnx(model, initial_types=columns).SerializeToString())
+    assert any(node.op_type == "CastLike" for node in onnx.load(path).graph.node)
+    net = load(path)
+    assert net.feature_names == ("a", "b", "c")
+    np.testing.assert_allclose(net.predict(X)[:, 0], model.predict(X), rtol=1e-9)  # two folds of the same scaling
