@@ -60,10 +60,10 @@ class Sums:
     x : (P, n_features) sums of the rows, or (P, 0) where they would not fit.
     prediction : (P, n_outputs) sums of the network's predictions. positive : (P,) weight of rows predicted positive
         (decision above 0), zeros unless the network is binary.
-    y, yy : (P, k) sums of the response, and of the square of its difference from `y_origin`; for a classifier of k
-        classes, of the indicators of each class.
+    y, yy : (P, k) sums of the response and its square, about `y_origin`; for a classifier of k classes, of the
+        indicators of each class.
     loss : (P,) sums of the squared error, or of the log-loss.
-    y_origin : (k,) near the response's mean, so that a mean far from 0 costs its variance no digits.
+    y_origin : (k,) subtracted from every response, so that a mean far from 0 costs the variance no digits.
     moments : see `Moments`; None without a numeric response.
     """
 
@@ -86,11 +86,16 @@ class Sums:
     def variance(self) -> Floats:
         """Return the variance of the response within each pattern (P, k), NaN where the rows weigh nothing."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _variance(self.y, self.yy, self.weight[:, None], self.y_origin)
+            return _variance(self.y, self.yy, self.weight[:, None])
 
     def total_variance(self) -> Floats:
         """Return the variance of the response over all rows (k,)."""
-        return _variance(self.y.sum(axis=0), self.yy.sum(axis=0), self.weight.sum(), self.y_origin)
+        return _variance(self.y.sum(axis=0), self.yy.sum(axis=0), self.weight.sum())
+
+    def mean(self) -> Floats:
+        """Return the mean response of each pattern (P, k), NaN where the rows weigh nothing."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.y_origin + self.y / self.weight[:, None]
 
     def squared_error(self, coef: Floats, intercept: Floats) -> Floats:
         """Return `Moments.squared_error` of models (R,)."""
@@ -102,12 +107,12 @@ class Sums:
         if np.array_equal(y_origin, self.y_origin):
             return self
         d = self.y_origin - y_origin
-        centred = self.y - self.weight[:, None] * self.y_origin
-        yy = self.yy + 2 * d * centred + self.weight[:, None] * d**2
+        weight = self.weight[:, None]
+        y, yy = self.y + weight * d, self.yy + 2 * d * self.y + weight * d**2
         m = self.moments
         if m is not None:
             m = Moments(m.origin, m.zz, m.zy + m.zz[:, :1] * d, m.yy + 2 * d * m.zy[0] + m.zz[0, 0] * d**2)
-        return replace(self, yy=yy, y_origin=y_origin, moments=m)
+        return replace(self, y=y, yy=yy, y_origin=y_origin, moments=m)
 
     def gathered(self, group: NDArray[np.intp], n: int) -> dict[str, Any]:
         """Return the arrays but `packed`, added up within each group (P,) of patterns."""
@@ -136,7 +141,7 @@ def batch_sums(
     ----------
     x : (n, n_features) encoded rows. y : (n,) class codes or (n, k) numbers. weight : (n,)
     trace : what `network.trace(x)` gave, if it is at hand.
-    origin, y_origin : of the moments (d,) and of the response (k,); the means of the batch by default.
+    origin, y_origin : of the moments (d,) and of the response (k,); the means of the batch by default (0 for classes).
     """
     trace = network.trace(x) if trace is None else trace
     packed, codes = distinct(trace.patterns.packed)
@@ -152,10 +157,14 @@ def batch_sums(
     loss: Any = np.zeros(P)
     if y is not None:
         responses = _responses(network, y)
-        centre = responses.mean(axis=0) if y_origin is None else y_origin
+        if y_origin is not None:
+            centre = y_origin
+        else:
+            centre = np.zeros(responses.shape[1]) if network.is_classifier else responses.mean(axis=0)
+        responses = responses - centre
         loss = np.bincount(codes, w * row_loss(network, trace.decision, y), minlength=P)
         if not network.is_classifier and x.shape[1] <= _MOMENTS_FEATURES:
-            moments = _moments(x, responses - centre, weight, x.mean(axis=0) if origin is None else origin)
+            moments = _moments(x, responses, weight, x.mean(axis=0) if origin is None else origin)
     sums = Sums(
         packed=packed,
         count=count,
@@ -164,7 +173,7 @@ def batch_sums(
         prediction=add(prediction),
         positive=positive,
         y=add(responses),
-        yy=add((responses - centre) ** 2),
+        yy=add(responses**2),
         loss=loss,
         y_origin=centre,
         moments=moments,
@@ -172,8 +181,8 @@ def batch_sums(
     return sums, codes
 
 
-def _variance(y: Floats, yy: Floats, weight: Any, y_origin: Floats) -> Floats:
-    return np.asarray(np.maximum(yy / weight - (y / weight - y_origin) ** 2, 0))
+def _variance(y: Floats, yy: Floats, weight: Any) -> Floats:
+    return np.asarray(np.maximum(yy / weight - (y / weight) ** 2, 0))
 
 
 def row_loss(network: Network, decision: Floats, y: Floats) -> Floats:

@@ -301,7 +301,7 @@ class Unwrapped:
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.has_y:
                 names = self._per_output("response_mean", sums.y.shape[1])
-                mean = sums.y / weight[:, None]
+                mean = sums.mean()
                 columns.update(zip(names, mean.T, strict=True))
                 sd = np.sqrt(sums.variance())
                 columns.update(zip(self._per_output("response_sd", sums.y.shape[1]), sd.T, strict=True))

@@ -288,7 +288,7 @@ def _mean_columns(u: Unwrapped, R: int, K: int) -> list[Column]:
     weight = sums.weight[:R, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         predicted = (sums.prediction[:R, :K] / weight).T
-        response = (sums.y[:R, :K] / weight).T
+        response = sums.mean()[:R, :K].T
     theirs = _numbers("predicted mean", list(map(_listed, predicted)), "mean of the network's predictions in it")
     if not u.has_y:
         return [theirs]
