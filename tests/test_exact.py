@@ -67,6 +67,31 @@ def test_products_that_underflow_keep_their_sign():
     assert net.patterns([[1e-200], [-1e-200], [0.0]]).bits()[:, 0].tolist() == [True, False, False]
 
 
+def test_a_neuron_without_weights_and_bias_is_off():
+    net = network([np.array([[0.0], [1.0]]), np.ones((1, 2))], [np.zeros(2), np.zeros(1)])
+    assert net.patterns([[1.0], [2.0]]).bits().tolist() == [[False, True]] * 2
+
+
+def test_whole_numbers_beyond_53_bits_are_not_taken_for_exact():
+    big = 2.0**53  # big + 1 - big is 1, and 0 in float64 if added in this order
+    for order in ([0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0]):
+        w = np.array([[big, 1.0, -big]])[:, order]
+        net = network([np.vstack([w, -w]), np.ones((1, 2))], [np.zeros(2), np.zeros(1)])
+        assert net.patterns(np.ones((1, 3))).bits().tolist() == [[True, False]]
+
+
+def test_slices_that_overflow_decide_nothing_wrongly():
+    first = Layer(np.array([[1e105]]), np.zeros(1), Activation.of_kind("leaky_relu", 1, 0.1))
+    second = Layer(np.array([[1e-300], [-1e-300]]), np.array([-1.0, 1.0]), Activation.of_kind("relu", 2))
+    last = Layer(np.ones((1, 2)), np.zeros(1), Activation.of_kind("identity", 1))
+    net = Network((first, second, last), Features.plain(1))
+    X = np.array([[1e200], [-1e200]])  # a product of 1e305, which overflows when it is split in halves
+    truth = exact_bits(net, X)
+    bits, decided = exact._in_slices(net._bounds, X)
+    assert np.array_equal(bits[decided], truth[decided])
+    assert np.array_equal(exact.decide(net._bounds, X), truth)
+
+
 def test_padding_rows_on_a_tie_are_nobodys():
     net = SPECIMENS["zero biases"]  # a block is filled up with rows of zeros, whose preactivations are 0
     X = np.array([[1.0, 1.0]])

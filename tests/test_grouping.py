@@ -59,9 +59,11 @@ def test_networks_without_neurons_have_one_pattern(n):
 
 
 def test_patterns_that_share_every_slot_stay_apart():
-    index = PatternIndex(8)
+    index = PatternIndex(16)
     index._slots = lambda words: np.zeros(len(words), dtype=np.int64)
-    packed = np.arange(300, dtype=np.uint64)[:, None].view(np.uint8)
+    packed = np.zeros((300, 2), dtype=np.uint64)
+    packed[:, 1] = np.arange(300)
+    packed = packed.view(np.uint8)
     numbers = index.add(np.repeat(packed, 2, axis=0))
     assert len(index) == 300
     assert np.array_equal(numbers[::2], numbers[1::2])

@@ -117,7 +117,12 @@ def test_the_callers_arrays_are_neither_changed_nor_frozen_nor_watched():
             array[...] = 0
 
 
-@pytest.mark.parametrize("form", [csr_array, csc_array, coo_array])
+def csr_as_given(coo):
+    """Rows compressed, entries given twice kept apart."""
+    return csr_array((coo.data, coo.col, np.searchsorted(coo.row, np.arange(4))), shape=coo.shape)
+
+
+@pytest.mark.parametrize("form", [csr_array, csc_array, coo_array, csr_as_given])
 def test_any_sparse_weight_means_what_its_dense_form_means(form):
     # an entry given twice is the sum of both
     given = coo_array((np.array([1.5, 2.0, -1.0, 0.25], dtype=np.float32), ([0, 0, 2, 2], [1, 1, 0, 3])), shape=(3, 4))
