@@ -101,7 +101,8 @@ $(DEMO)/.pins: requirements/core.txt
 	@touch $@
 
 # The pins: what pip resolves from pyproject.toml in an empty environment of the oldest Python supported, so that every
-# version is one that has it. dev.txt is core.txt plus the extras and the tools.
+# version is one that has it. dev.txt is core.txt plus the extras and the tools. Which build of a version (torch's without
+# CUDA, say) is left to the machine.
 
 .PHONY: pins
 pins:  ## resolve the dependencies anew and rewrite requirements/
@@ -119,4 +120,4 @@ pins:  ## resolve the dependencies anew and rewrite requirements/
 comma := ,
 freeze = { echo "\# Exact versions for Python 3.11 and newer: $(2)."; \
 	echo "\# Made by \`make pins\` from pyproject.toml; change that and run it again."; \
-	$(PINS)/bin/python -m pip freeze --exclude relucidate; } > $(PINS)/$(1).txt
+	$(PINS)/bin/python -m pip freeze --exclude relucidate | sed 's/+cpu$$//'; } > $(PINS)/$(1).txt

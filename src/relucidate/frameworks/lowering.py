@@ -32,6 +32,7 @@ DENSE_SHARE = 0.25
 # A few bytes in a file can ask for any number of values; what is larger than this is refused before it is made.
 MAX_VALUES = 2**20
 MAX_NUMBERS = 2**28
+MAX_CONVOLVED = 2**27  # a few weights make a large matrix of any convolution, so that these have a limit of their own
 NEURON_NUMBERS = 8  # what one neuron costs besides its weights
 
 
@@ -214,6 +215,7 @@ class Builder:
 
     limit: int = MAX_NUMBERS
     spent: int = 0
+    convolved: int = 0
     _own: dict[int, tuple[Expr, Expr]] = field(default_factory=dict)
 
     def input(self, size: int, name: str = "input", shape: Sequence[int] | None = None) -> Expr:
@@ -261,22 +263,36 @@ class Builder:
                 "holds. It repeats values or weights; load a smaller part of it with output=."
             )
 
+    def afford_map(self, numbers: int) -> None:
+        """Raise unless a convolution of `numbers` numbers, written out, can be stored beside those before it.
+
+        Raises
+        ------
+        UnsupportedModelError : it cannot; this is checked before anything is allocated.
+        """
+        self.convolved += numbers
+        if self.convolved > MAX_CONVOLVED:
+            raise UnsupportedModelError(
+                f"Written out as sparse matrices, the convolutions would store more than {MAX_CONVOLVED:,} numbers. Load a "
+                "part of the network with output=, or a network for smaller images."
+            )
+        self.limit += 4 * numbers  # for the copies that composing, carrying and pooling make
+
     def _too_large(self, x: Expr, weight: Any) -> bool:
+        """Return whether the composed map would store much more than `weight` and neurons for `x` would."""
         if _picks(weight) is not None:
             return False
         composed = parts = 0
         rows = weight.shape[0]
         for basis, matrix in x.terms.items():
-            if _picks(matrix) is not None:
-                continue
             parts += numbers_in(matrix)
-            if is_sparse(weight) and is_sparse(matrix):
+            if is_sparse(weight) and _picks(matrix) is not None:
+                composed += numbers_in(weight) * numbers_in(matrix) // max(1, x.size)
+            elif is_sparse(weight) and is_sparse(matrix):
                 per_row = np.diff(matrix.indptr)  # type: ignore[union-attr]
                 composed += min(int(per_row[weight.indices].sum()), rows * basis.size)
             else:
                 composed += rows * basis.size
-        if not parts:
-            return False
         return composed > BOTTLENECK_NUMBERS and composed > BOTTLENECK_FACTOR * (numbers_in(weight) + parts)
 
     def _settled(self, x: Expr) -> Expr:

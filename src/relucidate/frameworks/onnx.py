@@ -23,10 +23,11 @@ from relucidate.errors import (
     shown,
 )
 from relucidate.features import Feature, Features
+from relucidate.frameworks.heads import Head, link_of
 from relucidate.frameworks.lowering import Basis, Builder, Expr, Indices
 from relucidate.frameworks.onnx_evaluation import evaluate
 from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Tensor, parse
-from relucidate.frameworks.onnx_lowering import MAX_COLUMNS, Columns, Head, Lowering, raw_columns
+from relucidate.frameworks.onnx_lowering import MAX_COLUMNS, Columns, Lowering, raw_columns
 from relucidate.frameworks.reading import Options, Original, Reading, columns_of, probe_rows, probe_table
 from relucidate.layers import Floats, is_sparse
 from relucidate.network import Link, Network, Provenance
@@ -369,16 +370,13 @@ def _read(graph: Graph, data: bytes, path: str, options: Options) -> Reading:
     output = _chosen_output(graph, options.output)
     lowered = _lowered(graph, output, options)
     head, inputs, notes = lowered.head, lowered.inputs, lowered.lowering.notes
-    link = _link(head, options.link)
+    link = link_of(head, options.link)
     features, place = _features(lowered)
     maker = graph.maker.get(lowered.tensor)
     layers = lowered.lowering.builder.layers(lowered.decision, len(features), place, maker.title if maker else "")
     classes = _classes(graph, head, link, output, lowered.decision.size)
     if head is not None:
-        what = {"logit": "logits", "softmax": "logits", "log": "logarithms"}.get(link, "values")
-        notes.append(f"{head.node.label} is the link ({link}): decisions are the {what} that enter it")
-    if link == "logit" and lowered.decision.size > 1:
-        notes.append(f"{lowered.decision.size} sigmoid outputs side by side: a probability each, not one distribution")
+        notes += head.notes()
     if graph.objection:
         notes.append(f"onnx's inference of shapes objects: {graph.objection}")
     if inputs.unused:
@@ -403,19 +401,6 @@ def _read(graph: Graph, data: bytes, path: str, options: Options) -> Reading:
 
 def _with_notes(network: Network, notes: Sequence[str]) -> Network:
     return replace(network, provenance=replace(network.provenance, notes=tuple(notes)))
-
-
-def _link(head: Head | None, wanted: str | None) -> Link:
-    if wanted is not None and wanted not in ("identity", "logit", "softmax", "log"):
-        raise ArgumentError(f"link={wanted!r}; expected 'identity', 'logit', 'softmax' or 'log'.")
-    if head is None:
-        return wanted or "identity"  # type: ignore[return-value]
-    if wanted is not None and wanted != head.link:
-        raise ArgumentError(
-            f"link={wanted!r}, but the network ends in {head.node.label}, whose link is {head.link!r}. Leave it out, "
-            f"or give output={head.tensor!r} to start from what enters it."
-        )
-    return head.link
 
 
 def _classes(graph: Graph, head: Head | None, link: Link, output: str, size: int) -> tuple[Any, ...]:
@@ -541,7 +526,7 @@ def _originals(
     originals = [Original("node-by-node evaluation in float64", wide, on, 1e-9, single)]
     if head is not None:
         before = of(lowered.tensor, True)
-        name = f"node-by-node evaluation in float64, before {head.node.op}"
+        name = f"node-by-node evaluation in float64, before {head.op}"
         originals.append(Original(name, lambda t: lowered.sign * before(t), "decision", 1e-9, single))
     runtime = _onnxruntime(graph, data, output, inputs, network.features, probe, notes)
     if runtime is not None:

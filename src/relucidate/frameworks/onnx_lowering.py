@@ -18,6 +18,8 @@ from scipy import sparse
 
 from relucidate.errors import MalformedModelError, ModelError, UnsupportedModelError, clipped
 from relucidate.features import Feature, Level
+from relucidate.frameworks import operators
+from relucidate.frameworks.heads import SMOOTH, Head, refuse_unless_one_distribution
 from relucidate.frameworks.lowering import MAX_VALUES, Basis, Builder, Expr, Shape, eye
 from relucidate.frameworks.onnx_evaluation import OPERATORS, constant_of, evaluate_node
 from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Node
@@ -25,7 +27,6 @@ from relucidate.layers import Activation
 from relucidate.network import Link
 
 MAX_COLUMNS = 2**18
-HUGE = 3.4e38  # what exporters write for "no limit" in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,31 +51,6 @@ class Columns:
     def __post_init__(self) -> None:
         if self.atoms.size > MAX_COLUMNS:
             raise UnsupportedModelError(f"{self.atoms.size:,} inputs are more than relucidate takes ({MAX_COLUMNS:,}).")
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """The link at the end of a network, and what enters it.
-
-    Parameters
-    ----------
-    decision : what enters it.
-    link : its inverse.
-    tensor : name of the tensor that enters it.
-    node : what makes it.
-    form : "whole"; for a single sigmoid p also "complement" (1 - p) and "pair" (1 - p, p).
-    log : log-probabilities.
-    classes : labels that a ZipMap gives.
-    """
-
-    decision: Expr
-    link: Link
-    tensor: str
-    node: Node
-    form: Literal["whole", "complement", "pair"] = "whole"
-    log: bool = False
-    classes: tuple[Any, ...] = ()
-    shape: Shape = ()
 
 
 Value = Any  # Array | Expr | Columns | Head
@@ -137,12 +113,7 @@ class Lowering:
         assert rule is not None
         for value in given:
             if isinstance(value, Head) and node.op not in _TAIL:
-                hint = f", or give output={value.tensor!r} to unwrap what enters it" if value.decision.depth else ""
-                raise UnsupportedModelError(
-                    f"{value.node.label}: {value.node.op} is not piecewise linear; inside a network it cannot be "
-                    f"unwrapped (here {node.label} follows it), only as the last step. Train with ReLU or LeakyReLU "
-                    f"instead{hint}."
-                )
+                raise value.refusal(node.label)
         out = rule(self, node, inputs)
         return out if isinstance(out, tuple) else (out,)
 
@@ -209,21 +180,6 @@ class Lowering:
         x = self.numeric(value)
         return self.builder.activation(x, Activation.of_kind(kind, x.size, *parameters), node.title)
 
-    def clip(self, x: Expr, low: Array, high: Array, node: Node) -> Expr:
-        """Return ``min(max(x, low), high)`` with limits that broadcast to the shape of x."""
-        low = np.broadcast_to(np.asarray(low, dtype=np.float64), x.shape).ravel()
-        high = np.broadcast_to(np.asarray(high, dtype=np.float64), x.shape).ravel()
-        low = np.where(low <= -HUGE, -np.inf, low)
-        high = np.where(high >= HUGE, np.inf, high)
-        if np.isnan(low).any() or np.isnan(high).any():
-            raise MalformedModelError("a limit is NaN.")
-        if (low == low[:1]).all() and (high == high[:1]).all() and x.size:
-            return self.builder.activation(
-                x, Activation.of_kind("clip", x.size, float(low[0]), float(high[0])), node.title
-            )
-        parts = [Activation.of_kind("clip", 1, float(a), float(b)) for a, b in zip(low, high, strict=True)]
-        return self.builder.activation(x, Activation.joined(parts), node.title)
-
 
 def _widened(value: Value) -> Value:
     is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
@@ -244,14 +200,13 @@ def _unknown(node: Node, given: Sequence[Value]) -> str:
     return f"{node.label} is not supported. {remedy}{hint}"
 
 
-_SMOOTH = "It is not piecewise linear, so no exact local linear models exist; train with ReLU or LeakyReLU instead."
 _LABEL = "It gives labels or ranks, not a score; choose the probabilities with output=."
 _REMEDIES = {
     **dict.fromkeys(
-        ("Tanh", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "HardSwish", "Erf"), _SMOOTH
+        ("Tanh", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "HardSwish", "Erf"), SMOOTH
     ),
-    **dict.fromkeys(("Log", "Sqrt", "Pow", "Reciprocal", "Sin", "Cos", "LayerNormalization"), _SMOOTH),
-    **dict.fromkeys(("Attention", "MultiHeadAttention", "InstanceNormalization", "LpNormalization"), _SMOOTH),
+    **dict.fromkeys(("Log", "Sqrt", "Pow", "Reciprocal", "Sin", "Cos", "LayerNormalization"), SMOOTH),
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "InstanceNormalization", "LpNormalization"), SMOOTH),
     "Normalizer": "It divides each row by its norm, which is not piecewise linear; train without it.",
     **dict.fromkeys(("ArgMax", "ArgMin", "TopK", "Binarizer"), _LABEL),
     **dict.fromkeys(
@@ -303,9 +258,9 @@ def _sub(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
     if isinstance(second, Head):
         if second.link == "logit" and second.form == "whole" and isinstance(first, np.ndarray) and (first == 1).all():
             return replace(second, form="complement")
-        raise UnsupportedModelError(f"only 1 - p is read after {second.node.label}.")
+        raise UnsupportedModelError(f"only 1 - p is read after {second.label}.")
     if isinstance(first, Head):
-        raise UnsupportedModelError(f"a difference after {first.node.label} is not read.")
+        raise UnsupportedModelError(f"a difference after {first.label} is not read.")
     a, b, _ = _elementwise(low, first, second)
     if isinstance(b, np.ndarray):
         return low.builder.shift(a, -b)
@@ -409,12 +364,12 @@ def _clip(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
     top = node.attribute("max", np.inf) if top is None else top
     if isinstance(bottom, Expr | Columns) or isinstance(top, Expr | Columns):
         raise UnsupportedModelError("limits that depend on the input; write Max and Min instead.")
-    return low.clip(low.numeric(x), np.asarray(bottom), np.asarray(top), node)
+    return operators.clip(low.builder, low.numeric(x), bottom, top, node.title)
 
 
 def _hard_sigmoid(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
-    x = low.builder.scale(low.numeric(inputs[0]), node.attribute("alpha", 0.2))
-    return low.clip(low.builder.shift(x, node.attribute("beta", 0.5)), np.zeros(()), np.ones(()), node)
+    slope, offset = node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
+    return operators.hard_sigmoid(low.builder, low.numeric(inputs[0]), slope, offset, node.title)
 
 
 def _extreme(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
@@ -426,8 +381,8 @@ def _extreme(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
             out = np.maximum(a, b) if largest else np.minimum(a, b)
         elif isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
             x, limit = (b, a) if isinstance(a, np.ndarray) else (a, b)
-            none = np.asarray(np.inf)
-            out = low.clip(x, limit, none, node) if largest else low.clip(x, -none, limit, node)
+            bottom, top = (limit, np.inf) if largest else (-np.inf, limit)
+            out = operators.clip(low.builder, x, bottom, top, node.title)
         else:
             out = (low.builder.maximum if largest else low.builder.minimum)(a, b, node.title)
     return low.numeric(out)
@@ -444,11 +399,9 @@ def _batch_normalization(low: Lowering, node: Node, inputs: Sequence[Value]) -> 
     x = low.numeric(inputs[0])
     if not all(isinstance(v, np.ndarray) for v in inputs[1:5]):
         raise UnsupportedModelError("its parameters depend on the input.")
-    scale, shift, mean, variance = (np.asarray(v, dtype=np.float64) for v in inputs[1:5])
-    along = [-1 if axis == 1 else 1 for axis in range(len(x.shape))]
-    factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    x = low.builder.scale(x, factor.reshape(along))
-    return low.builder.shift(x, (shift - factor * mean).reshape(along))
+    scale, shift, mean, variance = inputs[1:5]
+    epsilon = node.attribute("epsilon", 1e-5)
+    return operators.batch_normalization(low.builder, x, scale, shift, mean, variance, epsilon)
 
 
 def _dropout(low: Lowering, node: Node, inputs: Sequence[Value]) -> Value:
@@ -494,7 +447,7 @@ def _move(how: Callable[[Lowering, Node, Sequence[Value]], Callable[[Any], Any]]
         size = prod(x.shape)
         index = move(np.arange(size).reshape(x.shape))
         if not (index.size == size and (index.ravel() == np.arange(size)).all()):
-            raise UnsupportedModelError(f"what {x.node.label} gives is taken apart; choose it whole with output=.")
+            raise UnsupportedModelError(f"what {x.label} gives is taken apart; choose it whole with output=.")
         return replace(x, shape=index.shape)
 
     return rule
@@ -560,17 +513,9 @@ def _head(link: Link, log: bool = False) -> _Rule:
         if link == "softmax":
             axis = node.attribute("axis", -1 if node.version >= 13 else 1)
             axis = axis + len(x.shape) if axis < 0 else axis
-            span = x.shape[axis : axis + 1] if node.version >= 13 else x.shape[axis:]
-            if prod(span) != x.size or x.size < 2:
-                raise UnsupportedModelError(
-                    f"a softmax along axis {axis} of a tensor of shape {x.shape} is not one distribution per row; only "
-                    "one over all outputs is read."
-                )
-        if log:
-            low.notes.append(
-                f"{node.label} gives log-probabilities: decisions are what enters it, predictions are probabilities"
-            )
-        return Head(x, link, node.inputs[0], node, log=log, shape=x.shape)
+            axes = (axis,) if node.version >= 13 else tuple(range(axis, len(x.shape)))
+            refuse_unless_one_distribution(x, axes)
+        return Head(x, link, node.label, node.op, node.inputs[0], log=log, shape=x.shape)
 
     return rule
 
