@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
 import rational
+import relucidate as rl
 from relucidate.errors import ArgumentError, MalformedModelError, UnfaithfulError
 from relucidate.features import Features
+from relucidate.frameworks import load
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network, Patterns, assert_faithful
 from small_networks import SPECIMENS, network, random_network, rows_for
@@ -114,3 +118,37 @@ def test_wide_and_deep_networks_work():
     deep = random_network([4, *[16] * 30, 1], seed=3)
     Y = np.random.default_rng(0).normal(size=(5, 4))
     assert np.array_equal(deep.patterns(Y).bits(), [rational.evaluate(deep, y)[0] for y in Y])
+
+
+def test_contrast_is_the_difference_of_two_logits():
+    rng = np.random.default_rng(3)
+    weights, biases = [rng.normal(size=(4, 9)), rng.normal(size=(9, 3))], [rng.normal(size=9), rng.normal(size=3)]
+    net = dataclasses.replace(load((weights, biases), link="softmax"), classes=("cat", "dog", "fox"))
+    rows = rng.normal(size=(50, 4))
+    pair = net.contrast("fox", "cat")
+    decision, p = net.decision(rows), net.predict_proba(rows)
+    # subtracting before or after the last product rounds differently
+    assert np.allclose(pair.decision(rows)[:, 0], decision[:, 2] - decision[:, 0], rtol=0, atol=1e-12)
+    assert np.allclose(pair.predict_proba(rows)[:, 1], p[:, 2] / (p[:, 0] + p[:, 2]), rtol=1e-12)
+    assert pair.classes == ("cat", "fox")
+    assert np.array_equal(pair.patterns(rows).packed, net.patterns(rows).packed)
+    u = rl.unwrap(pair, rows)
+    assert u.coef.shape[1:] == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "text"),
+    [
+        ("ox", "cat", "'ox' is no class of this network; its classes are 'cat', 'dog', 'fox'"),
+        ("cat", "cat", "two classes"),
+    ],
+)
+def test_contrast_needs_two_classes(one, other, text):
+    net = dataclasses.replace(load(([np.eye(3)], [np.zeros(3)]), link="softmax"), classes=("cat", "dog", "fox"))
+    with pytest.raises(ArgumentError, match=text):
+        net.contrast(one, other)
+
+
+def test_contrast_needs_a_softmax():
+    with pytest.raises(ArgumentError, match="has the link 'identity'"):
+        load(([np.eye(3)], [np.zeros(3)])).contrast(0, 1)

@@ -98,7 +98,7 @@ def contents(marker: Path) -> dict[str, tuple[bytes, type[ModelError], str]]:
         "pickle, protocol 0": (pickle.dumps(Opener(marker), 0), UnsafeFileError, "is a pickle"),
         "pickle, protocol 1": (pickle.dumps([Opener(marker)], 1), UnsafeFileError, "is a pickle"),
         "joblib, compressed": (gzip.compress(attack), UnsafeFileError, "compressed file, as joblib"),
-        "torch": (zipped({"net/data.pkl": attack, "net/data/0": b"0"}), UnsupportedModelError, "PyTorch"),
+        "torch": (zipped({"net/data.pkl": attack, "net/data/0": b"0"}), UnsafeFileError, r"names 'io\.open'.*run code"),
         "torchscript": (
             zipped({"net/data.pkl": attack, "net/constants.pkl": b"", "net/code/__torch__.py": b""}),
             UnsupportedModelError,
@@ -106,12 +106,16 @@ def contents(marker: Path) -> dict[str, tuple[bytes, type[ModelError], str]]:
         ),
         "npy of objects": (saved(np.array([Opener(marker)])), UnsupportedModelError, "NumPy array"),
         "npz": (saved(np.ones(3), b=np.ones(2)), UnsupportedModelError, "archive of NumPy arrays"),
-        "keras": (zipped({"config.json": b"{}", "metadata.json": b"{}"}), UnsupportedModelError, "Keras"),
+        "keras": (zipped({"config.json": b"{}", "metadata.json": b"{}"}), MalformedModelError, "no model.weights.h5"),
         "other zip": (zipped({"readme.txt": b"hello"}), MalformedModelError, r"zip archive \(of 'readme.txt'\)"),
         "damaged zip": (b"PK\x03\x04" + bytes(40), MalformedModelError, "damaged zip"),
-        "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), UnsupportedModelError, "HDF5"),
-        "nnet": (nnet, UnsupportedModelError, "NNet text"),
-        "safetensors": (struct.pack("<Q", len(header)) + header + bytes(4), UnsupportedModelError, "safetensors"),
+        "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), MalformedModelError, "damaged HDF5"),
+        "nnet": (nnet, MalformedModelError, "26 weights and biases.*cut short"),
+        "safetensors": (
+            struct.pack("<Q", len(header)) + header + bytes(4),
+            UnsupportedModelError,
+            "more than linear layers.*architecture=",
+        ),
         "png": (b"\x89PNG\r\n\x1a\n" + bytes(50), MalformedModelError, "PNG image"),
         "parquet": (b"PAR1" + bytes(50), MalformedModelError, "Parquet"),
         "csv": (b"a,b\n1,2\n", MalformedModelError, "text file"),
@@ -391,7 +395,8 @@ def test_probe_tables_hold_levels_and_gaps() -> None:
 
 
 def test_rounding_touches_fractions_only() -> None:
-    pd = pytest.importorskip("pandas")
+    import pandas as pd
+
     table = pd.DataFrame({"a": [0.1, None], "b": ["u", None], "c": [2**53 + 1, 0]})
     out = rounded(table)
     assert out["a"][0] == np.float32(0.1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from relucidate import errors, examples
     from relucidate.frameworks import load
+    from relucidate.frameworks.exporting import export
     from relucidate.html import report
     from relucidate.network import Faithfulness, Network, Patterns
     from relucidate.unwrapping import Unwrapped, unwrap
@@ -21,6 +22,7 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "errors": "relucidate.errors",
     "examples": "relucidate.examples",
+    "export": "relucidate.frameworks.exporting",
     "load": "relucidate.frameworks",
     "report": "relucidate.html",
     "Faithfulness": "relucidate.network",
@@ -29,7 +31,18 @@ _HOME = {
     "Unwrapped": "relucidate.unwrapping",
     "unwrap": "relucidate.unwrapping",
 }
-__all__ = ["Faithfulness", "Network", "Patterns", "Unwrapped", "errors", "examples", "load", "report", "unwrap"]
+__all__ = [
+    "Faithfulness",
+    "Network",
+    "Patterns",
+    "Unwrapped",
+    "errors",
+    "examples",
+    "export",
+    "load",
+    "report",
+    "unwrap",
+]
 
 
 def __getattr__(name: str) -> Any:

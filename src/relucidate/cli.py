@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relucidate import __version__
-from relucidate.errors import RelucidateError
+from relucidate.errors import ArgumentError, RelucidateError
 
 if TYPE_CHECKING:
     from relucidate.network import Network
@@ -28,7 +28,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Argument(help="Model file: ONNX.", metavar="MODEL")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Model file: ONNX, Keras (.keras, .h5), PyTorch state_dict (.pt), safetensors, NNet or JSON.",
+        metavar="MODEL",
+    ),
+]
 Data = Annotated[list[str], typer.Argument(help="Parquet or CSV file(s) with the model's columns.", metavar="DATA...")]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Column that holds the response.")]
 Weight = Annotated[str | None, typer.Option("--weight", help="Column that holds the rows' weights.")]
@@ -37,6 +43,14 @@ Link = Annotated[
 ]
 Names = Annotated[str | None, typer.Option("--features", help="Names of the inputs in order, separated by commas.")]
 Output = Annotated[str | None, typer.Option("--output", help="Which output of the model, if it has several.")]
+Inputs = Annotated[
+    str | None, typer.Option("--inputs", help="Order of the inputs of a model with several, separated by commas.")
+]
+Architecture = Annotated[
+    str | None,
+    typer.Option("--architecture", help="Widths of a state_dict's layers, ReLU between, inputs first: 4,40,40,1."),
+]
+Normalise = Annotated[bool, typer.Option("--normalise", help="Fold the means and ranges of an NNet file in.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, to standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result at that place.")]
@@ -75,12 +89,19 @@ def _options(
 
 @app.command()
 def inspect(
-    model: Model, link: Link = None, features: Names = None, output: Output = None, as_json: Json = False
+    model: Model,
+    link: Link = None,
+    features: Names = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    architecture: Architecture = None,
+    normalise: Normalise = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a model is: layers, operators, link, inputs, parameters, and how it was proved."""
     from relucidate.saving import describe
 
-    network = _load(model, link, features, output)
+    network = _load(model, link, features, inputs, output, architecture, normalise)
     about = describe(network)
     if as_json:
         _print_json(about)
@@ -109,7 +130,10 @@ def unwrap(
     weight: Weight = None,
     link: Link = None,
     features: Names = None,
+    inputs: Inputs = None,
     output: Output = None,
+    architecture: Architecture = None,
+    normalise: Normalise = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -120,7 +144,7 @@ def unwrap(
     from relucidate.saving import summary, write
 
     with _watching(quiet or as_json) as progress, atomic_folder(out, overwrite=overwrite) as folder:
-        network = _load(model, link, features, output)
+        network = _load(model, link, features, inputs, output, architecture, normalise)
         u = _unwrap(network, data, target, weight, seed, progress)
         write(u, folder)
     if as_json:
@@ -139,7 +163,10 @@ def report(
     weight: Weight = None,
     link: Link = None,
     features: Names = None,
+    inputs: Inputs = None,
     output: Output = None,
+    architecture: Architecture = None,
+    normalise: Normalise = False,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -148,11 +175,33 @@ def report(
     from relucidate.outputs import atomic_file
 
     with _watching(quiet) as progress, atomic_file(out) as file:
-        network = _load(model, link, features, output)
+        network = _load(model, link, features, inputs, output, architecture, normalise)
         u = _unwrap(network, data, target, weight, seed, progress)
         write(u, file, reproduce=_command_line())
     if not quiet:
         _print_summary(u)
+        print(f"wrote {out}")
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write: .onnx, .pt, .safetensors, .npz or .json.")],
+    link: Link = None,
+    features: Names = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    architecture: Architecture = None,
+    normalise: Normalise = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model anew in another format; what was written is read back and compared first."""
+    from relucidate.frameworks.exporting import export as write
+
+    network = _load(model, link, features, inputs, output, architecture, normalise)
+    write(network, out)
+    if not quiet:
+        print(network)
         print(f"wrote {out}")
 
 
@@ -175,11 +224,41 @@ def demo(
 # -------------------------------------------------------------------- what commands share
 
 
-def _load(model: str, link: str | None, features: str | None, output: str | None) -> Network:
+def _load(
+    model: str,
+    link: str | None,
+    features: str | None,
+    inputs: str | None,
+    output: str | None,
+    architecture: str | None,
+    normalise: bool,
+) -> Network:
     from relucidate.frameworks import load
 
-    names = None if features is None else [name.strip() for name in features.split(",")]
-    return load(model, link=link, feature_names=names, output=output)
+    return load(
+        model,
+        link=link,
+        feature_names=_listed(features),
+        inputs=_listed(inputs),
+        output=output,
+        architecture=_widths(architecture),
+        normalise=normalise,
+    )
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _widths(text: str | None) -> list[int] | None:
+    parts = _listed(text)
+    if parts is None:
+        return None
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ArgumentError(
+            f"--architecture {text!r}: expected whole numbers separated by commas, inputs first, such as 4,40,40,1."
+        )
+    return [int(part) for part in parts]
 
 
 def _unwrap(

@@ -285,7 +285,7 @@ class Layer:
         """Return ``v @ weight`` (n, k) and ``v @ bias`` (n,), of (n, m)."""
         weight: Any = self.weight
         if is_sparse(weight):
-            return np.asarray(v @ weight), row_by_row(v, padded(self.bias[None]))[:, 0]
+            return np.ascontiguousarray(v @ weight), row_by_row(v, padded(self.bias[None]))[:, 0]
         both = row_by_row(v, self._backward)
         return both[:, : weight.shape[1]], both[:, weight.shape[1]]
 

@@ -17,6 +17,7 @@ from relucidate.errors import (
     MalformedModelError,
     NumericalOverflowError,
     UnfaithfulError,
+    clipped,
     shown,
 )
 from relucidate.features import Features
@@ -27,6 +28,7 @@ Link = Literal["identity", "logit", "softmax", "log"]
 
 _BLOCK_BYTES = 2**20  # a block of rows and its widest layer stay in the processor's cache
 _LARGEST_LOG = float(np.log(np.finfo(np.float64).max))
+_LONG_BLOCK = 2**18  # weights, with which one block of rows takes much longer than starting a thread
 _ROW_TILE = 64  # blocks hold a multiple of this many rows, so that every row meets the same matrix kernel
 
 
@@ -322,9 +324,10 @@ class Network:
         return Trace(Patterns(packed, self.n_bits), decision)
 
     def _parts(self, n: int) -> list[slice]:
-        """Return runs of whole blocks, a few for each thread."""
+        """Return runs of whole blocks, a few for each thread; one may be long enough."""
         blocks = -(-n // self._block_rows)
-        size = max(4, -(-blocks // 32)) * self._block_rows
+        least = 1 if self.n_parameters > _LONG_BLOCK else 4
+        size = max(least, -(-blocks // 32)) * self._block_rows
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
     def _trace_rows(
@@ -401,7 +404,7 @@ class Network:
         """
         R, K, d = len(patterns), self.n_outputs, self.n_features
         coef, intercept = np.empty((R, K, d)), np.empty((R, K))
-        step = max(_ROW_TILE, self._block_rows // K // _ROW_TILE * _ROW_TILE)
+        step = max(1, self._block_rows // K)
         with np.errstate(over="ignore", invalid="ignore"), one_thread():
             for start in range(0, R, step):
                 rows = slice(start, start + step)
@@ -423,27 +426,26 @@ class Network:
 
     def _maps_of(self, bits: Bools) -> tuple[Floats, Floats]:
         R, K = len(bits), self.n_outputs
-        padded = -(-R // _ROW_TILE) * _ROW_TILE  # the same matrix kernel for every pattern, whatever its neighbours
-        if padded != R:
-            bits = np.concatenate([bits, np.zeros((padded - R, bits.shape[1]), dtype=bool)])
         top: Any = self.layers[-1].weight
         top = top.toarray() if is_sparse(top) else top
-        v = np.repeat(top[None], padded, axis=0)
-        b = np.repeat(self.layers[-1].bias[None], padded, axis=0)
+        # the same matrix kernel for every pattern, whatever its neighbours
+        v = np.zeros((-(-R * K // _ROW_TILE) * _ROW_TILE, top.shape[1]))
+        v[: R * K] = np.tile(top, (R, 1))
+        b = np.repeat(self.layers[-1].bias[None], R, axis=0)
         stop = self.n_bits
         for layer in reversed(self.hidden):
             activation = layer.activation
             start = stop - activation.n_bits
             if not activation.is_identity:
+                by_map = v[: R * K].reshape(R, K, -1)
                 slopes, offsets = activation.pieces_in_force(bits[:, start:stop])
                 if offsets.any():
-                    b += np.einsum("rkm,rm->rk", v, np.broadcast_to(offsets, (padded, len(activation))))
-                v *= slopes[:, None, :]
+                    b += np.einsum("rkm,rm->rk", by_map, np.broadcast_to(offsets, (R, len(activation))))
+                by_map *= slopes[:, None, :]
             stop = start
-            v, constant = layer.pulled_back(v.reshape(padded * K, -1))
-            b += constant.reshape(padded, K)
-            v = v.reshape(padded, K, -1)
-        return v[:R], b[:R]
+            v, constant = layer.pulled_back(v)
+            b += constant[: R * K].reshape(R, K)
+        return v[: R * K].reshape(R, K, -1), b
 
     def preactivation_maps(self, pattern: Patterns) -> list[tuple[Floats, Floats]]:
         """Return per hidden layer the maps (m, n_features) and constants (m,) of its preactivations under one pattern.
@@ -471,6 +473,56 @@ class Network:
             v, c = slopes[0][:, None] * v, slopes[0] * c + offsets[0]
             start = stop
         return out
+
+    def contrast(self, one: Any, other: Any) -> Network:
+        """Return the network whose decision is that for class `one` less that for class `other`.
+
+        Parameters
+        ----------
+        one, other : classes, or their positions where classes have no names.
+
+        Returns
+        -------
+        Network with one output and the link "logit": the probability of `one` where only the two come into question.
+
+        Raises
+        ------
+        ArgumentError : no softmax network, or no two of its classes.
+
+        Notes
+        -----
+        Softmax logits say nothing each on its own, since adding a number to all of them changes no probability; their
+        differences are log-odds.
+        """
+        if self.link != "softmax":
+            raise ArgumentError(
+                f"contrast compares the classes of a softmax network; this one has the link {self.link!r}."
+            )
+        known = list(self.classes) or list(range(self.n_outputs))
+        for value in (one, other):
+            if value not in known:
+                raise ArgumentError(
+                    f"{clipped(value)} is no class of this network; its classes are {shown(known, 12)}."
+                )
+        if one == other:
+            raise ArgumentError(f"contrast needs two classes; both are {clipped(one)}.")
+        a, b = known.index(one), known.index(other)
+        last = self.layers[-1]
+        weight: Any = last.weight
+        top = replace(
+            last,
+            weight=weight[[a]] - weight[[b]],
+            bias=last.bias[[a]] - last.bias[[b]],
+            activation=Activation.of_kind("identity", 1),
+        )
+        return replace(
+            self,
+            layers=(*self.hidden, top),
+            link="logit",
+            classes=(other, one) if self.classes else (),
+            outputs=(f"{one} against {other}",),
+            faithfulness=None,
+        )
 
     def with_names(self, names: Sequence[str]) -> Network:
         """Return the same network with other feature names."""

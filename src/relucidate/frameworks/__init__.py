@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from relucidate.errors import ArgumentError, DataError, UnsupportedModelError
+from relucidate.errors import ArgumentError, DataError, UnsupportedModelError, shown
 from relucidate.frameworks.files import kind_of, refusal
 from relucidate.frameworks.reading import Options, Original, Reading, rounded
 from relucidate.network import Faithfulness, Network, assert_faithful
 
-# Readers of live objects, asked in this order.
-_READERS = ("sklearn", "arrays", "onnx")
+# Readers of live objects, each of which knows its own without importing the framework. They are asked in this order:
+# a Keras model on PyTorch is a PyTorch module too.
+_READERS = ("sklearn", "arrays", "keras", "torch", "parameters")
 
 
 def load(
@@ -35,14 +36,20 @@ def load(
 
     Parameters
     ----------
-    model : path of a file (what it is, is decided by its content), a fitted scikit-learn estimator or pipeline, lists
-        ``(weights, biases)``, an `onnx.ModelProto`, or a `Network`, which is returned as it is.
+    model : path of a file, a live model, or arrays. Files, told apart by their content: ONNX, Keras (`.keras`, `.h5`),
+        PyTorch state_dicts (`.pt`), safetensors, NNet (`.nnet`), and the JSON that `export` writes. Live: a PyTorch module,
+        a Keras model, a fitted scikit-learn estimator or pipeline, an `onnx.ModelProto`, a `Network` (returned as it is).
+        Arrays: ``(weights, biases)``, or the parameters of a JAX network with its architecture.
     link : "identity", "logit", "softmax" or "log", for a model that ends in logits and does not say so.
     feature_names : one per input column.
-    inputs : for a file with several inputs, their names in the order in which their columns are taken.
-    output : for a file with several outputs, the one to unwrap; any tensor in the file may be named.
-    architecture, normalise : for formats that need them; refused elsewhere.
-    probe : rows of yours on which the network is compared with the original too.
+    inputs : for a model with several inputs, their names in the order in which their columns are taken. For a PyTorch
+        module also a mapping of each input's name to the shape of one row, where that cannot be inferred.
+    output : for a model with several outputs, the one to unwrap; in an ONNX file any tensor may be named.
+    architecture : for parameters alone (a state_dict, safetensors, JAX), the widths ``[inputs, 40, 40, outputs]`` of a
+        network with ReLU between its layers; for a state_dict also the module that takes it.
+    normalise : for NNet files, whether their means and ranges are folded in.
+    probe : rows of yours on which the network is compared with the original too, shaped as the model takes them; a tuple
+        of arrays for several inputs.
 
     Returns
     -------
@@ -69,47 +76,48 @@ def load(
     if isinstance(model, Network):
         return model
     options = Options(link, feature_names, inputs, output, architecture, normalise)
-    return _proved(_reading(model, options), probe)
+    return _proved(_reading(model, options, probe), probe)
 
 
-def _reading(model: Any, options: Options) -> Reading:
+def _reading(model: Any, options: Options, probe: Any) -> Reading:
     if isinstance(model, str | os.PathLike):
-        path = Path(model)
-        kind = kind_of(path)
-        if kind != "onnx":
-            raise refusal(path, kind)
-        return _Onnx.read(path, options)
+        return _reading_of_file(Path(model), options, probe)
     if isinstance(model, bytes | bytearray | memoryview):
         raise ArgumentError("load takes a path or an object, not bytes; write them to a file first.")
+    if type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx"):
+        return _reader("onnx").read(model, options)
     for name in _READERS:
         reader = _reader(name)
         if reader.recognises(model):
-            reading: Reading = reader.read(model, options)
-            return reading
+            needs_shape = name in ("torch", "keras")  # such models do not always say what rows they take
+            return reader.read(model, options, probe) if needs_shape else reader.read(model, options)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise UnsupportedModelError(
-        f"load does not read a {kind}. It takes the path of an ONNX file, a fitted scikit-learn estimator or pipeline, "
-        "or (weights, biases). Export other models to ONNX first, for example with torch.onnx.export."
+        f"load does not read a {kind}. It takes the path of a model file, a PyTorch or Keras model, a fitted scikit-learn "
+        "estimator or pipeline, parameters of a JAX network with architecture=[…], or (weights, biases). Export other "
+        "models to ONNX first."
     )
 
 
+def _reading_of_file(path: Path, options: Options, probe: Any) -> Reading:
+    kind = kind_of(path)
+    match kind:
+        case "onnx":
+            return _reader("onnx").read(path, options)
+        case "nnet":
+            return _reader("nnet").read(path, options)
+        case "json":
+            return _reader("jsonfile").read(path, options)
+        case "keras" | "hdf5":
+            return _reader("keras").read_file(path, kind, options)
+        case "torch" | "safetensors":
+            return _reader("torch_files").read(path, kind, options, probe)
+        case _:
+            raise refusal(path, kind)
+
+
 def _reader(name: str) -> Any:
-    if name == "onnx":  # the reader imports onnx; whether an object is its model is known without
-        return _Onnx
     return import_module(f"relucidate.frameworks.{name}")
-
-
-class _Onnx:
-    """The ONNX reader, imported when it is needed."""
-
-    @staticmethod
-    def recognises(model: Any) -> bool:
-        return type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx")
-
-    @staticmethod
-    def read(model: Any, options: Options) -> Reading:
-        reading: Reading = import_module("relucidate.frameworks.onnx").read(model, options)
-        return reading
 
 
 # ---------------------------------------------------------------- proof
@@ -136,9 +144,22 @@ def _proved(reading: Reading, probe: Any) -> Network:
             notes.append(_said(result))
         results.append(result)
     if probe is not None:
+        probe = _side_by_side(probe)
         notes += [_said(_compared(network, original, probe), " of yours") for original in reading.originals]
     provenance = replace(network.provenance, notes=(*network.provenance.notes, *notes))
     return replace(network, faithfulness=results[0], provenance=provenance)
+
+
+def _side_by_side(probe: Any) -> Any:
+    """Return one table of a tuple of arrays, one for each input of a model; anything else as it is."""
+    if hasattr(probe, "detach"):
+        probe = probe.detach().cpu().numpy()
+    if not isinstance(probe, tuple) or not all(hasattr(part, "shape") for part in probe):
+        return probe
+    parts = [np.asarray(_side_by_side(part), dtype=np.float64) for part in probe]
+    if len({len(part) for part in parts}) > 1:
+        raise DataError(f"probe holds arrays of {shown([len(part) for part in parts])} rows; each input needs as many.")
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _compared(network: Network, original: Original, probe: Any) -> Faithfulness:

@@ -60,7 +60,7 @@ def refuse_unless_file(path: Path) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """Return what a file is: "onnx", or what is said of it when it is refused. Reads headers only.
+    """Return what a file is: "onnx", "keras", …, or what is said of it when it is refused. Reads headers only.
 
     Raises
     ------
@@ -89,6 +89,8 @@ def kind_of(path: Path) -> str:
         raise MalformedModelError(f"{path} cannot be read: {problem.strerror or problem}.") from None
     if _is_nnet(head):
         return "nnet"
+    if head.lstrip()[:1] == b"{" and b"relucidate.network/" in head:
+        return "json"
     return "text" if _is_text(head) else "unknown"
 
 
@@ -106,10 +108,6 @@ def refusal(path: Path, kind: str) -> ModelError:
         )
     if kind == "torchscript":
         return UnsupportedModelError(f"{path} is a TorchScript archive, which holds code; it is not read. {_EXPORT}")
-    if kind == "torch":
-        return UnsupportedModelError(
-            f"{path} is a PyTorch file (a zip with a pickle inside); it is not read yet. {_EXPORT}"
-        )
     if kind == "npy":
         return UnsupportedModelError(
             f"{path} is a NumPy array. Load the weights with numpy and pass load((weights, biases))."
@@ -118,17 +116,6 @@ def refusal(path: Path, kind: str) -> ModelError:
         return UnsupportedModelError(
             f"{path} is an archive of NumPy arrays. Load it with numpy.load(…, allow_pickle=False) and pass "
             "load((weights, biases))."
-        )
-    if kind == "keras":
-        return UnsupportedModelError(f"{path} is a Keras file (.keras), which is not read yet. {_EXPORT}")
-    if kind == "hdf5":
-        return UnsupportedModelError(f"{path} is an HDF5 file (Keras .h5 is), which is not read yet. {_EXPORT}")
-    if kind == "nnet":
-        return UnsupportedModelError(f"{path} is a network in NNet text format, which is not read yet. {_EXPORT}")
-    if kind == "safetensors":
-        return UnsupportedModelError(
-            f"{path} is a safetensors file: weights without the order in which they are used; it is not read yet. "
-            f"{_EXPORT}"
         )
     if kind == "text":
         return MalformedModelError(f"{path} is a text file, not a model. {_EXPORT}")

@@ -32,7 +32,7 @@ DENSE_SHARE = 0.25
 # A few bytes in a file can ask for any number of values; what is larger than this is refused before it is made.
 MAX_VALUES = 2**20
 MAX_NUMBERS = 2**28
-MAX_CONVOLVED = 2**27  # a few weights make a large matrix of any convolution, so that these have a limit of their own
+MAX_CONVOLVED = 2**26  # a few weights make a large matrix of any convolution, so that these have a limit of their own
 NEURON_NUMBERS = 8  # what one neuron costs besides its weights
 
 

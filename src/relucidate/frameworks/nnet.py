@@ -6,16 +6,19 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from relucidate.errors import MalformedModelError, RelucidateError, clipped, shown
+from relucidate.errors import MalformedModelError, RelucidateError, UnsupportedModelError, clipped, shown
 from relucidate.features import Features
 from relucidate.frameworks.reading import Options, Original, Reading, probe_rows
 from relucidate.layers import Activation, Floats, Layer
 from relucidate.network import Network, Provenance
+
+MAX_LAYERS = 1_000  # real networks have dozens; many more are an attack, or at best nothing that anyone could read
 
 _ANEW = "The file is damaged; write or copy it anew."
 # A number and its comma take two characters at least; written with every digit of a double and a space, 26.
@@ -43,6 +46,7 @@ def read(path: Path, options: Options) -> Reading:
     Raises
     ------
     MalformedModelError : damaged, cut short, or something else than finite numbers in it, with the line.
+    UnsupportedModelError : more layers than are read.
     ArgumentError : an option that means nothing here.
 
     Notes
@@ -86,7 +90,9 @@ def read(path: Path, options: Options) -> Reading:
     centre, spread = (parsed.mean_in, np.abs(parsed.range_in)) if options.normalise else (0.0, 1.0)
     name = f"layer-by-layer evaluation in numpy {np.__version__}"
     original = Original(name, plain.decision, "decision", plain.tolerance)
-    return Reading(network, (original,), probe_rows(network, centre, spread))
+    with np.errstate(over="ignore"):  # a weight near the end of the range asks for steps beyond it, which are left out
+        probe = probe_rows(network, centre, spread)
+    return Reading(network, (original,), probe)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +201,13 @@ class _Lines:
                 f"line {self._number} holds {len(header)} numbers; expected the number of layers, of inputs, of outputs "
                 f"and the largest layer. {_ANEW}"
             )
-        return self._whole(header[0], "number of layers"), header
+        n_layers = self._whole(header[0], "number of layers")
+        if n_layers > MAX_LAYERS:
+            raise UnsupportedModelError(
+                f"line {self._number} declares {clipped(n_layers)} layers; relucidate reads at most {MAX_LAYERS:,}. Check "
+                "the file, or merge its layers."
+            )
+        return n_layers, header
 
     def _sizes(self, n_layers: int, header: list[float]) -> tuple[int, ...]:
         values = self._values("the sizes of the layers", None, None)
@@ -208,7 +220,7 @@ class _Lines:
         for place, size, what in ((1, sizes[0], "inputs"), (2, sizes[-1], "outputs")):
             if len(header) > place and header[place] != size:
                 raise MalformedModelError(
-                    f"the first line says {clipped(header[place])} {what}, the sizes {shown(sizes, 12)} of line "
+                    f"the first line says {header[place]:g} {what}, the sizes {shown(sizes, 12)} of line "
                     f"{self._number} say {size}. {_ANEW}"
                 )
         return sizes
@@ -216,13 +228,18 @@ class _Lines:
     def _whole(self, value: float, what: str) -> int:
         if value != int(value) or value < 1:
             raise MalformedModelError(
-                f"line {self._number} gives {clipped(value)} as the {what}; expected a whole number, 1 or more. {_ANEW}"
+                f"line {self._number} gives {value:g} as the {what}; expected a whole number, 1 or more. {_ANEW}"
+            )
+        if value > self._size:
+            raise MalformedModelError(
+                f"line {self._number} gives {value:g} as the {what}, and the whole file has {self._size:,} bytes: it is "
+                "cut short or damaged. Write or copy it anew."
             )
         return int(value)
 
     def _afford(self, sizes: tuple[int, ...]) -> None:
         """Raise if the file is too small for what it declares, before any of it is allocated."""
-        declared = sum(m * (k + 1) for k, m in zip(sizes[:-1], sizes[1:], strict=True))
+        declared = sum(m * (k + 1) for k, m in pairwise(sizes))
         if declared * _SHORTEST > self._size:
             raise MalformedModelError(
                 f"line {self._number} declares the sizes {shown(sizes, 12)}, that is {declared:,} weights and biases, and "
@@ -237,7 +254,7 @@ class _Lines:
         if values == [0.0]:
             return ()
         raise MalformedModelError(
-            f"line {self._number} holds {len(values)} numbers; expected the {n} {what}, or a single 0 for none. {_ANEW}"
+            f"line {self._number} holds {_count(values)}; expected the {n} {what}, or a single 0 for none. {_ANEW}"
         )
 
     def _values(self, what: str, n: int | None, most: int | None) -> list[float]:
@@ -278,9 +295,7 @@ class _Lines:
                 f"expected {what}. Mend the number."
             )
         if n is not None and len(values) != n:
-            raise MalformedModelError(
-                f"line {self._number} holds {len(values)} number{'s' * (len(values) != 1)}; expected {n}: {what}. {_ANEW}"
-            )
+            raise MalformedModelError(f"line {self._number} holds {_count(values)}; expected {n}: {what}. {_ANEW}")
         return values
 
     def _next(self, limit: int) -> str | None:
@@ -313,6 +328,10 @@ def _is_number(part: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _count(values: list[float]) -> str:
+    return f"{len(values)} number{'s' * (len(values) != 1)}"
 
 
 def _first_strange(line: str) -> str:

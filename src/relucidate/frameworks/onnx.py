@@ -24,13 +24,15 @@ from relucidate.errors import (
 )
 from relucidate.features import Feature, Features
 from relucidate.frameworks.heads import Head, link_of
-from relucidate.frameworks.lowering import Basis, Builder, Expr, Indices
-from relucidate.frameworks.onnx_evaluation import evaluate
+from relucidate.frameworks.lowering import Basis, Builder, Expr, Indices, numbers_in
+from relucidate.frameworks.onnx_evaluation import Evaluation
 from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Tensor, parse
-from relucidate.frameworks.onnx_lowering import MAX_COLUMNS, Columns, Lowering, raw_columns
-from relucidate.frameworks.reading import Options, Original, Reading, columns_of, probe_rows, probe_table
-from relucidate.layers import Floats, is_sparse
+from relucidate.frameworks.onnx_lowering import Lowering
+from relucidate.frameworks.onnx_values import MAX_COLUMNS, Columns, raw_columns
+from relucidate.frameworks.reading import Options, Original, Reading, columns_of, probe_rows, probe_table, scale_of
+from relucidate.layers import Floats
 from relucidate.network import Link, Network, Provenance
+from relucidate.products import one_thread
 
 _FLOAT32, _STRING, _FLOAT16, _DOUBLE = 1, 8, 10, 11
 _DTYPES: dict[int, Any] = {_FLOAT32: np.float32, _FLOAT16: np.float16, _DOUBLE: np.float64, _STRING: object}
@@ -45,6 +47,10 @@ _INT_DTYPES: dict[int, Any] = {
     12: np.uint32,
     13: np.uint64,
 }
+
+# Probe rows of a heavy network are fewer, so that comparing stays a matter of seconds: rows times weights.
+_PROBED_NUMBERS = 2**28
+_TENSOR_NUMBERS = 2**22
 
 
 def recognises(model: Any) -> bool:
@@ -61,20 +67,22 @@ def read(model: Any, options: Options) -> Reading:
 
     Raises
     ------
-    MalformedModelError : damaged. UnsafeFileError : weights outside the file.
+    MalformedModelError : damaged. UnsafeFileError : weights outside the file's folder.
     UnsupportedModelError : a node that is not piecewise linear, named with its position; several inputs or outputs to
         choose from.
     ArgumentError : an option that does not fit the file.
     """
     options.refuse("an ONNX file", "architecture", "normalise")
     if recognises(model):
-        data, path = model.SerializeToString(), ""
+        data, path, folder = model.SerializeToString(), "", None
     else:
-        data, path = Path(model).read_bytes(), str(model)
+        data, path, folder = Path(model).read_bytes(), str(model), Path(model).parent
     where = path or "this ONNX model"
-    graph = parse(data, where)
+    graph = parse(data, where, folder)
+    sha256 = hashlib.sha256(data).hexdigest()
+    del data  # the graph holds the bytes that are run
     try:
-        return _read(graph, data, path, options)
+        return _read(graph, sha256, path, options)
     except (ModelError, ArgumentError, ColumnError) as problem:
         raise type(problem)(f"{where}: {problem}") from None
 
@@ -117,18 +125,28 @@ class Inputs:
             first += prod(shape)
         return out
 
-    def feeds(self, columns: Sequence[Array], rows: Any) -> dict[str, Array]:
-        """Return the arrays that the file takes for some rows of a table's columns."""
-        out, first = {}, 0
-        n = len(columns[0][rows]) if columns else 0
+    def tables(self, columns: Sequence[Array]) -> list[Array]:
+        """Return for each tensor its rows (n, width), in the type that the file takes."""
+        out, first = [], 0
+        n = len(columns[0]) if columns else 0
         for tensor, shape in zip(self.tensors, self.shapes, strict=True):
             width = prod(shape)
-            cells = [_typed(columns[first + j][rows], tensor.kind, self.names[first + j]) for j in range(width)]
+            cells = [_typed(columns[first + j], tensor.kind, self.names[first + j]) for j in range(width)]
             first += width
             full = np.empty((n, width), dtype=cells[0].dtype)
             for j, column in enumerate(cells):
                 full[:, j] = column
-            out[tensor.name] = full.reshape((n, *shape[1:]) if self.batched else shape)
+            out.append(full)
+        return out
+
+    def feeds(self, tables: Sequence[Array], rows: Any) -> dict[str, Array]:
+        """Return the arrays that the file takes for some rows of its tables."""
+        out: dict[str, Array] = {}
+        n = 0
+        for tensor, shape, table in zip(self.tensors, self.shapes, tables, strict=True):
+            part = table[rows]
+            n = len(part)
+            out[tensor.name] = part.reshape((n, *shape[1:]) if self.batched else shape)
         for tensor in self.unused:
             fill: Any = "" if tensor.kind == _STRING else 0
             shape = tuple(s or 1 for s in tensor.shape)
@@ -355,8 +373,8 @@ def _lowered(graph: Graph, output: str, options: Options) -> _Lowered:
 
 def _lowered_as(graph: Graph, output: str, options: Options, *, batched: bool) -> _Lowered:
     inputs = _chosen_inputs(graph, output, options, batched)
-    lowering = Lowering(inputs.names, inputs.batch, Builder(2**22 + 3 * graph.numbers))
-    value = lowering.run(graph, inputs.values(), output)
+    lowering = Lowering(graph, inputs.names, inputs.batch, Builder(2**22 + 3 * graph.numbers))
+    value = lowering.run(inputs.values(), output)
     if isinstance(value, Head):
         complement = value.form == "complement"
         decision = lowering.builder.scale(value.decision, -1.0) if complement else value.decision
@@ -366,7 +384,7 @@ def _lowered_as(graph: Graph, output: str, options: Options, *, batched: bool) -
     return _Lowered(lowering.numeric(value), None, output, 1.0, lowering, inputs)
 
 
-def _read(graph: Graph, data: bytes, path: str, options: Options) -> Reading:
+def _read(graph: Graph, sha256: str, path: str, options: Options) -> Reading:
     output = _chosen_output(graph, options.output)
     lowered = _lowered(graph, output, options)
     head, inputs, notes = lowered.head, lowered.inputs, lowered.lowering.notes
@@ -377,6 +395,8 @@ def _read(graph: Graph, data: bytes, path: str, options: Options) -> Reading:
     classes = _classes(graph, head, link, output, lowered.decision.size)
     if head is not None:
         notes += head.notes()
+    for name, digest in graph.outside.items():
+        notes.append(f"tensors stored in {clipped(name)}, SHA-256 {digest}; the model's own covers its file alone")
     if graph.objection:
         notes.append(f"onnx's inference of shapes objects: {graph.objection}")
     if inputs.unused:
@@ -390,10 +410,10 @@ def _read(graph: Graph, data: bytes, path: str, options: Options) -> Reading:
         features,
         link,
         classes,
-        provenance=Provenance(graph.source, path, hashlib.sha256(data).hexdigest(), graph.operators, tuple(notes)),
+        provenance=Provenance(graph.source, path, sha256, graph.operators, tuple(notes)),
     )
-    probe = _probe(network, inputs)
-    originals = _originals(graph, data, output, lowered, network, probe, notes)
+    probe = _probe(network, lowered)
+    originals = _originals(graph, output, lowered, network, probe, notes)
     if network.provenance.notes != tuple(notes):
         network = _with_notes(network, notes)
     return Reading(network, originals, probe)
@@ -439,9 +459,12 @@ def _features(lowered: _Lowered) -> tuple[Features, dict[Basis, Indices]]:
 # ---------------------------------------------------------------- what it is compared with
 
 
-def _probe(network: Network, inputs: Inputs) -> Any:
-    centre, spread = _scale_of(network)
-    rows = probe_rows(network, centre, spread, n=512 if network.n_features < 20_000 else 256)
+def _probe(network: Network, lowered: _Lowered) -> Any:
+    inputs = lowered.inputs
+    centre, spread = scale_of(network)
+    work = sum(numbers_in(layer.weight) for layer in network.layers) + lowered.lowering.values_made
+    n = int(np.clip(_PROBED_NUMBERS // max(1, work), 64, 512 if network.n_features < 20_000 else 256))
+    rows = probe_rows(network, centre, spread, n=n)
     types = [t.kind for t, shape in zip(inputs.tensors, inputs.shapes, strict=True) for _ in range(prod(shape))]
     type_of = dict(zip(inputs.names, types, strict=True))
     for j, feature in enumerate(network.features.items):
@@ -450,60 +473,68 @@ def _probe(network: Network, inputs: Inputs) -> Any:
     return probe_table(network.features, rows)
 
 
-def _scale_of(network: Network) -> tuple[Floats, Floats]:
-    """Return centre and spread of the inputs, judged by the first layer.
-
-    The centre is the point nearest to all hyperplanes of its neurons (behind a scaler, about the training mean); the
-    spread is what moves a neuron by about 1.
-    """
-    first = network.layers[0]
-    weight: Any = first.weight
-    d = weight.shape[1]
-    squares = weight.multiply(weight).sum(axis=0) if is_sparse(weight) else (weight**2).sum(axis=0)
-    size = np.sqrt(np.asarray(squares).ravel() / max(1, weight.shape[0]))
-    spread = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 1.0) / np.sqrt(d)
-    centre = np.zeros(d)
-    if not is_sparse(weight) and weight.size <= 2_000_000:
-        scaled = weight * spread
-        centre = spread * np.linalg.lstsq(scaled, -first.bias, rcond=1e-8)[0]
-    return centre, spread
+def _rows_at_once(network: Network) -> int:
+    """Return for how many rows a graph is evaluated at once, so that each of its tensors holds a few megabytes."""
+    widest = max(max(layer.weight.shape) for layer in network.layers)
+    return max(2, _TENSOR_NUMBERS // widest)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Run:
-    """Runs a graph on the rows of a table, all at once where the file takes that.
+    """Runs a graph on the rows of a table, many at once where the file takes that.
 
     Parameters
     ----------
-    run : feeds -> the tensor asked for.
+    run : feeds -> the tensors asked for.
+    rows : how many at once at most, so that what is computed on the way stays small.
     """
 
     inputs: Inputs
     features: Features
-    run: Callable[[Mapping[str, Array]], Array]
+    run: Callable[[Mapping[str, Array]], Sequence[Array]]
+    rows: int
+    # several comparisons ask for the same rows
+    _last: tuple[list[Array], list[Floats]] | None = None
 
-    def __call__(self, table: Any) -> Floats:
-        columns = columns_of(self.features, table)
-        n = len(columns[0])
-        step = self.inputs.batch or n
-        if self.inputs.batch is None and n != 1:
+    def __call__(self, table: Any) -> list[Floats]:
+        """Return the tensors, each (n, values)."""
+        tables = self.inputs.tables(columns_of(self.features, table))
+        if self._last is None or not all(map(_equal, tables, self._last[0])):
+            with one_thread():  # products of single rows gain nothing from threads, and lose much where cores are busy
+                self._last = tables, self._computed(tables, len(tables[0]))
+        return self._last[1]
+
+    def _computed(self, tables: Sequence[Array], n: int) -> list[Floats]:
+        if self.inputs.batch is None and n > 1:
             try:
-                out = self.run(self.inputs.feeds(columns, slice(0, n)))
-                if len(out) == n and out.ndim:
-                    return np.asarray(out, dtype=np.float64).reshape(n, -1)
-            except (ValueError, RuntimeError):
+                return self._in_parts(tables, n, max(2, min(n, self.rows)))
+            except (ValueError, IndexError, RuntimeError):
                 pass  # a shape that is fixed inside the file; then row by row, where the same trouble would show
-            step = 1
+        step = self.inputs.batch or 1
         parts = []
         for start in range(0, n, step):
             rows = np.minimum(np.arange(start, start + step), n - 1)
-            out = np.asarray(self.run(self.inputs.feeds(columns, rows)), dtype=np.float64)
-            parts.append(out.reshape(step, -1)[: n - start])
-        return np.concatenate(parts)
+            made = self.run(self.inputs.feeds(tables, rows))
+            parts.append([np.asarray(out, dtype=np.float64).reshape(step, -1)[: n - start] for out in made])
+        return [np.concatenate(outs) for outs in zip(*parts, strict=True)]
+
+    def _in_parts(self, tables: Sequence[Array], n: int, step: int) -> list[Floats]:
+        parts = []
+        for start in range(0, n, step):
+            made = self.run(self.inputs.feeds(tables, slice(start, start + step)))
+            rows = min(step, n - start)
+            if any(out.ndim == 0 or len(out) != rows for out in made):
+                raise ValueError("a tensor that does not hold something for each row")
+            parts.append([np.asarray(out, dtype=np.float64).reshape(rows, -1) for out in made])
+        return [np.concatenate(outs) for outs in zip(*parts, strict=True)]
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def _originals(
-    graph: Graph, data: bytes, output: str, lowered: _Lowered, network: Network, probe: Any, notes: list[str]
+    graph: Graph, output: str, lowered: _Lowered, network: Network, probe: Any, notes: list[str]
 ) -> tuple[Original, ...]:
     head, inputs = lowered.head, lowered.inputs
     single = any(t.kind in (_FLOAT32, _FLOAT16) for t in inputs.tensors)
@@ -511,24 +542,25 @@ def _originals(
     if network.link == "identity":
         on = "predict"
 
-    def of(tensor: str, widen: bool) -> _Run:
-        return _Run(inputs, network.features, lambda feeds: evaluate(graph, feeds, [tensor], widen=widen)[0])
+    step = _rows_at_once(network)
+    targets = [output] if head is None else [output, lowered.tensor]
+    wide_run = _Run(inputs, network.features, Evaluation(graph, targets, widen=True), step)
+    declared_run = _Run(inputs, network.features, Evaluation(graph, [output], widen=False), step)
 
-    def as_predicted(run: Callable[[Any], Floats]) -> Callable[[Any], Floats]:
+    def as_predicted(run: _Run) -> Callable[[Any], Floats]:
         def output_of(table: Any) -> Floats:
-            out = run(table)
+            out = run(table)[0]
             out = np.exp(out) if head is not None and head.log else out
             return out[:, 1:] if head is not None and head.form == "pair" else out
 
         return output_of
 
-    wide, declared = as_predicted(of(output, True)), as_predicted(of(output, False))
+    wide, declared = as_predicted(wide_run), as_predicted(declared_run)
     originals = [Original("node-by-node evaluation in float64", wide, on, 1e-9, single)]
     if head is not None:
-        before = of(lowered.tensor, True)
         name = f"node-by-node evaluation in float64, before {head.op}"
-        originals.append(Original(name, lambda t: lowered.sign * before(t), "decision", 1e-9, single))
-    runtime = _onnxruntime(graph, data, output, inputs, network.features, probe, notes)
+        originals.append(Original(name, lambda t: lowered.sign * wide_run(t)[1], "decision", 1e-9, single))
+    runtime = _onnxruntime(graph, output, lambda run: _Run(inputs, network.features, run, step), probe, notes)
     if runtime is not None:
         name, run = runtime
 
@@ -558,7 +590,7 @@ def _is_single(graph: Graph) -> bool:
 
 
 def _onnxruntime(
-    graph: Graph, data: bytes, output: str, inputs: Inputs, features: Features, probe: Any, notes: list[str]
+    graph: Graph, output: str, on_rows: Callable[[Any], _Run], probe: Any, notes: list[str]
 ) -> tuple[str, _Run] | None:
     """Return onnxruntime as an original, where it is installed, gives this tensor and can run the file."""
     try:
@@ -571,6 +603,7 @@ def _onnxruntime(
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
+    data = graph.data
     if output not in [t.name for t in graph.outputs]:
         model = graph.model.__class__()
         model.CopyFrom(graph.model)
@@ -578,7 +611,7 @@ def _onnxruntime(
         data = model.SerializeToString()
     try:
         session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
-        run = _Run(inputs, features, lambda feeds: _asked(session, output, feeds))
+        run = on_rows(lambda feeds: [_asked(session, output, feeds)])
         run(probe[:1])
     # onnxruntime's errors have no common class but Exception; what it cannot run is said in the notes
     except Exception as problem:

@@ -1,64 +1,68 @@
 """An ONNX graph evaluated node by node, as its specification reads.
 
 This is what a lowered network is compared with; it shares no arithmetic with the lowering. (Constant parts of a graph,
-such as the shape that a Reshape takes, are evaluated here for both.) Networks are evaluated as they are used, never as
-they are trained: batch normalisation takes its stored means, dropout does nothing.
+such as the shape that a Reshape takes, and operators that only move values are evaluated here for both.) Networks are
+evaluated as they are used, never as they are trained: batch normalisation takes its stored means, dropout does nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from relucidate.errors import UnsupportedModelError
+from relucidate.frameworks import onnx_evaluation_columns, onnx_evaluation_moves, onnx_evaluation_windows
+from relucidate.frameworks.onnx_evaluation_moves import axes_given, pad_widths, resized_shape, widened
 from relucidate.frameworks.onnx_graph import Array, Graph, Node
 
-MAX_SIZE = 2**23  # values in one constant; a few bytes in a file can ask for any number
-_TYPES: dict[int, Any] = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.DOUBLE: np.float64,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT16: np.int16,
-    TensorProto.UINT16: np.uint16,
-    TensorProto.INT32: np.int32,
-    TensorProto.UINT32: np.uint32,
-    TensorProto.INT64: np.int64,
-    TensorProto.UINT64: np.uint64,
-    TensorProto.BOOL: np.bool_,
-}
+MAX_SIZE = 2**22  # values in one constant; a few bytes in a file can ask for any number
 Operator = Callable[[Node, Sequence[Any], bool], Any]
 
 
-def evaluate(graph: Graph, feeds: Mapping[str, Array], targets: Sequence[str], *, widen: bool) -> list[Array]:
-    """Return the tensors `targets`.
+class Evaluation:
+    """Evaluates some tensors of a graph; what does not depend on its inputs is computed once.
 
     Parameters
     ----------
-    feeds : array for each input.
+    targets : the tensors.
     widen : compute in float64 throughout; otherwise in the types that the file declares.
     """
-    values: dict[str, Any] = {"": None}
-    values.update({name: _wide(a) if widen else a for name, a in graph.constants.items()})
-    values.update({name: _wide(a) if widen else a for name, a in feeds.items()})
-    wanted: dict[int, Node] = {}
-    for target in targets:
-        wanted.update({node.position: node for node in graph.ancestors(target)})
-    last_use = {name: position for position in sorted(wanted) for name in wanted[position].inputs}
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        for position in sorted(wanted):
-            node = wanted[position]
-            out = evaluate_node(node, [values[name] for name in node.inputs], widen=widen)
-            values.update(zip(node.outputs, out, strict=False))
+
+    def __init__(self, graph: Graph, targets: Sequence[str], *, widen: bool) -> None:
+        self.targets = tuple(targets)
+        self.widen = widen
+        needed = {node.position: node for target in targets for node in graph.ancestors(target)}
+        self._nodes = [needed[position] for position in sorted(needed)]
+        self._last_use = {name: node.position for node in self._nodes for name in node.inputs}
+        used = {name for node in self._nodes for name in node.inputs} | set(targets)
+        constants = {name: array for name, array in graph.constants.items() if name in used}
+        values = {"": None, **({n: widened(a) for n, a in constants.items()} if widen else constants)}
+        self._constants: Mapping[str, Any] = values
+        varying = []
+        for node in self._nodes:
+            if all(name in values for name in node.inputs):
+                values.update(self._made(node, values))
+            else:
+                varying.append(node)
+        self._nodes = varying
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """Return the tensors, from an array for each input."""
+        values = dict(self._constants)
+        values.update({name: widened(a) if self.widen else a for name, a in feeds.items()})
+        for node in self._nodes:
+            values.update(self._made(node, values))
             for name in node.inputs:
-                if name and last_use[name] == position and name not in targets:
+                if name and self._last_use[name] == node.position and name not in self.targets:
                     values.pop(name, None)
-    return [values[target] for target in targets]
+        return [values[target] for target in self.targets]
+
+    def _made(self, node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
+        made = evaluate_node(node, [values[name] for name in node.inputs], widen=self.widen)
+        return {name: array for name, array in zip(node.outputs, made, strict=False) if name}
 
 
 def evaluate_node(node: Node, inputs: Sequence[Any], *, widen: bool) -> tuple[Any, ...]:
@@ -66,12 +70,13 @@ def evaluate_node(node: Node, inputs: Sequence[Any], *, widen: bool) -> tuple[An
 
     Raises
     ------
-    UnsupportedModelError : the operator is not known here, or its result would be huge.
+    UnsupportedModelError : the operator is not known here.
     """
     operator = OPERATORS.get((node.domain, node.op))
     if operator is None:
         raise UnsupportedModelError(f"{node.label} is not an operator that relucidate evaluates.")
-    out = operator(node, inputs, widen)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        out = operator(node, inputs, widen)
     return out if isinstance(out, tuple) else (out,)
 
 
@@ -82,44 +87,74 @@ def constant_of(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
     ------
     UnsupportedModelError : the operator is not known here, or the result would be huge.
     """
-    size = _size(node, inputs)
-    if size > MAX_SIZE:
-        raise UnsupportedModelError(f"{node.label} would make {size:,} values out of constants.")
+    size = made_size(node, inputs)
+    if size > max(MAX_SIZE, *(2 * a.size for a in inputs if a is not None), 0):
+        raise UnsupportedModelError(
+            f"{node.label} would make {size:,} values out of constants, more than a network needs ({MAX_SIZE:,})."
+        )
     return evaluate_node(node, inputs, widen=True)
 
 
-def _size(node: Node, inputs: Sequence[Any]) -> int:
-    """Return how many values a node would make, as far as it can make more than it takes."""
-    arrays = [a for a in inputs if isinstance(a, np.ndarray)]
+def made_size(node: Node, inputs: Sequence[Any]) -> int:
+    """Return how many values a node would make, as far as that can be more than it takes."""
+    sizes = _SIZES.get(node.op)
+    if sizes is not None:
+        return sizes(node, inputs)
     if node.op in _BROADCASTING:
-        return prod(np.broadcast_shapes(*(a.shape for a in arrays)))
-    if node.op == "Concat":
-        return sum(a.size for a in arrays)
-    if node.op in ("MatMul", "Gemm"):
-        a, b = arrays[:2]
-        inner = max(a.shape[-1:] + b.shape[-2:-1], default=1) or 1
-        return a.size * b.size // inner**2
-    if node.op == "Gather":
-        return arrays[1].size * arrays[0].size // max(1, arrays[0].shape[node.attribute("axis", 0)])
-    if node.op in ("Expand", "ConstantOfShape"):
-        return prod(abs(int(s)) for s in arrays[-1].tolist()) * (arrays[0].size if len(arrays) > 1 else 1)
+        return prod(np.broadcast_shapes(*(a.shape for a in inputs if a is not None)))
     return 0
 
 
-def _wide(array: Any) -> Any:
-    return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else array
+def _padded_size(node: Node, inputs: Sequence[Any]) -> int:
+    pads = sum(abs(int(p)) for p in node.attribute("pads") or ())
+    return prod(int(s) + pads for s in inputs[0].shape) * max(1, *(a.size for a in inputs[1:2] if a is not None), 0)
 
 
-def _dtype(kind: int, widen: bool) -> Any:
-    dtype = _TYPES[kind]
-    return np.float64 if widen and np.issubdtype(dtype, np.floating) else dtype
+def _product_size(node: Node, inputs: Sequence[Any]) -> int:
+    a, b = inputs[:2]
+    inner = max(a.shape[-1:] + b.shape[-2:-1], default=1) or 1
+    return int(a.size * b.size // inner**2)
 
 
-def _axes(node: Node, inputs: Sequence[Any], place: int = 1) -> tuple[int, ...] | None:
-    given = node.attribute("axes")
-    if given is None and len(inputs) > place and inputs[place] is not None:
-        given = inputs[place].ravel().tolist()
-    return None if given is None else tuple(int(a) for a in given)
+def _gathered_size(node: Node, inputs: Sequence[Any]) -> int:
+    data, index = inputs
+    return int(index.size * (data.size // max(1, data.shape[node.attribute("axis", 0)])))
+
+
+def _gathered_nd_size(node: Node, inputs: Sequence[Any]) -> int:
+    data, index = inputs
+    kept = data.shape[node.attribute("batch_dims", 0) + index.shape[-1] :]
+    return prod(index.shape[:-1]) * prod(kept)
+
+
+def _padding_size(node: Node, inputs: Sequence[Any]) -> int:
+    shape = inputs[0].shape
+    return prod(max(0, s + b + a) for s, (b, a) in zip(shape, pad_widths(node, inputs, len(shape)), strict=True))
+
+
+def _range_size(node: Node, inputs: Sequence[Any]) -> int:
+    start, limit, delta = (float(a.ravel()[0]) for a in inputs)
+    return max(0, ceil((limit - start) / delta))
+
+
+_SIZES: dict[str, Callable[[Node, Sequence[Any]], int]] = {
+    "Concat": lambda node, inputs: sum(a.size for a in inputs),
+    "ConstantOfShape": lambda node, inputs: prod(abs(int(s)) for s in inputs[0].ravel().tolist()),
+    "Expand": lambda node, inputs: prod(np.broadcast_shapes(inputs[0].shape, tuple(inputs[1].tolist()))),
+    "Gather": _gathered_size,
+    "GatherElements": lambda node, inputs: int(inputs[1].size),
+    "GatherND": _gathered_nd_size,
+    "MatMul": _product_size,
+    "Gemm": _product_size,
+    "Pad": _padding_size,
+    "Range": _range_size,
+    "Tile": lambda node, inputs: inputs[0].size * prod(abs(int(r)) for a in inputs[1:2] for r in a.ravel()),
+    **dict.fromkeys(("Resize", "Upsample"), lambda node, inputs: prod(resized_shape(node, inputs)[0])),
+    **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), _padded_size),
+}
+
+
+# ---------------------------------------------------------------- arithmetic
 
 
 def _gemm(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
@@ -144,104 +179,6 @@ def _batch_normalization(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
     return (x - mean) / np.sqrt(variance + node.attribute("epsilon", 1e-5)).astype(x.dtype) * scale + shift
 
 
-def _flatten(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    shape, axis = inputs[0].shape, node.attribute("axis", 1)
-    axis = axis + len(shape) if axis < 0 else axis
-    return inputs[0].reshape(prod(shape[:axis]), -1 if prod(shape[:axis]) else prod(shape[axis:]))
-
-
-def _reshape(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    wanted = node.attribute("shape") if len(inputs) < 2 else inputs[1].tolist()
-    old = inputs[0].shape
-    if not node.attribute("allowzero", 0):
-        wanted = [old[i] if s == 0 else s for i, s in enumerate(wanted)]
-    return inputs[0].reshape(wanted)
-
-
-def _squeeze(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.squeeze(inputs[0], axis=_axes(node, inputs))
-
-
-def _unsqueeze(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.expand_dims(inputs[0], axis=_axes(node, inputs) or ())
-
-
-def _cast(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    kind = node.attribute("to")
-    if isinstance(kind, str):  # opset 1 wrote the name
-        kind = TensorProto.DataType.Value(kind)
-    if kind == TensorProto.STRING and inputs[0].dtype.kind == "O":
-        return inputs[0]
-    if kind not in _TYPES:
-        raise UnsupportedModelError(f"{node.label} casts to {TensorProto.DataType.Name(kind)}, which is not evaluated.")
-    return inputs[0].astype(_dtype(kind, widen))
-
-
-def _constant(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    for name, dtype in (
-        ("value", None),
-        ("value_float", np.float32),
-        ("value_floats", np.float32),
-        ("value_int", np.int64),
-        ("value_ints", np.int64),
-        ("value_string", object),
-        ("value_strings", object),
-    ):
-        if name in node.attributes:
-            value = np.asarray(node.attributes[name], dtype=dtype)
-            return _wide(value) if widen else value
-    raise UnsupportedModelError(f"{node.label} has no value that relucidate reads.")
-
-
-def _gather(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.take(inputs[0], inputs[1], axis=node.attribute("axis", 0))
-
-
-def _slice(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    if node.version < 10:
-        starts, ends = node.attribute("starts"), node.attribute("ends")
-        axes, steps = node.attribute("axes"), None
-    else:
-        starts, ends = inputs[1].tolist(), inputs[2].tolist()
-        axes, steps = ((None if p is None else p.tolist()) for p in (*inputs[3:], None, None)[:2])
-    axes = list(range(len(starts))) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
-    where = [slice(None)] * inputs[0].ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = inputs[0].shape[axis]
-        stop: int | None = end
-        if step < 0 and end < -size:
-            stop = None
-        where[axis] = slice(start, stop, step)
-    return inputs[0][tuple(where)]
-
-
-def _split(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    axis = node.attribute("axis", 0)
-    sizes = node.attribute("split")
-    if sizes is None and len(inputs) > 1 and inputs[1] is not None:
-        sizes = inputs[1].tolist()
-    size, parts = inputs[0].shape[axis], len(node.outputs)
-    if sizes is None:
-        each = -(-size // parts)
-        sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
-    return tuple(np.split(inputs[0], np.cumsum(sizes)[:-1], axis=axis))
-
-
-def _expand(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.broadcast_to(inputs[0], np.broadcast_shapes(inputs[0].shape, tuple(inputs[1].tolist())))
-
-
-def _constant_of_shape(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    value = node.attribute("value", np.zeros(1, np.float32))
-    value = _wide(value) if widen else value
-    return np.full(inputs[0].tolist(), value[0], dtype=value.dtype)
-
-
-def _shape(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.array(inputs[0].shape[node.attribute("start", 0) : node.attribute("end")], dtype=np.int64)
-
-
 def _sigmoid(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
     e = np.exp(-np.abs(inputs[0]))
     return np.where(inputs[0] >= 0, 1 / (1 + e), e / (1 + e)).astype(inputs[0].dtype)
@@ -255,54 +192,6 @@ def _log_softmax(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
         axes = tuple(range(axis + x.ndim if axis < 0 else axis, x.ndim))
     x = x - x.max(axis=axes, keepdims=True)
     return x - np.log(np.exp(x).sum(axis=axes, keepdims=True))
-
-
-def _scaler(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    dtype = np.float64 if widen else np.float32
-    offset = np.asarray(node.attribute("offset", [0.0]), dtype=dtype)
-    return (inputs[0].astype(dtype) - offset) * np.asarray(node.attribute("scale", [1.0]), dtype=dtype)
-
-
-def _imputer(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    x = inputs[0]
-    if x.dtype.kind == "f":
-        fill, replaced = node.attribute("imputed_value_floats"), node.attribute("replaced_value_float", 0.0)
-    else:
-        fill, replaced = node.attribute("imputed_value_int64s"), node.attribute("replaced_value_int64", 0)
-    gap = np.isnan(x) if replaced != replaced else x == replaced
-    return np.where(gap, np.asarray(fill, dtype=x.dtype), x)
-
-
-def _one_hot_encoder(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    x = inputs[0]
-    levels = node.attribute("cats_strings") or node.attribute("cats_int64s") or []
-    cells = x if x.dtype.kind == "O" else x.astype(np.int64)
-    out = np.stack([np.asarray(cells == level, dtype=np.float64 if widen else np.float32) for level in levels], axis=-1)
-    if not node.attribute("zeros", 1) and not (out.sum(axis=-1) == 1).all():
-        raise UnsupportedModelError(f"{node.label} met a level that it does not know.")
-    return out
-
-
-def _label_encoder(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    def of(prefix: str) -> Any:
-        for kind in ("strings", "int64s", "floats"):
-            if node.attribute(f"{prefix}_{kind}") is not None:
-                return kind, node.attribute(f"{prefix}_{kind}")
-        return None, None
-
-    _, keys = of("keys")
-    kind, values = of("values")
-    fallback = node.attribute(
-        f"default_{(kind or 'int64s')[:-1]}", {"strings": "_Unused", "floats": -0.0}.get(kind, -1)
-    )
-    table = dict(zip(keys or [], values or [], strict=True))
-    found = [table.get(v, fallback) for v in inputs[0].ravel().tolist()]
-    dtype = {"strings": object, "floats": np.float64 if widen else np.float32}.get(kind, np.int64)
-    return np.array(found, dtype=dtype).reshape(inputs[0].shape)
-
-
-def _array_feature_extractor(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return np.atleast_2d(inputs[0])[..., inputs[1].ravel()]
 
 
 def _prelu(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
@@ -330,11 +219,58 @@ def _divided(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
     return a / b
 
 
-def _same(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
-    return inputs[0]
+def _mean(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
+    return _folded(np.add)(node, inputs, widen) / np.asarray(len(inputs), dtype=inputs[0].dtype)
 
 
-_BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "PRelu"})
+def _mod(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
+    return (np.fmod if node.attribute("fmod", 0) else np.mod)(*inputs)
+
+
+def _thresholded_relu(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
+    return np.where(inputs[0] > node.attribute("alpha", 1.0), inputs[0], 0).astype(inputs[0].dtype)
+
+
+def _shrink(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
+    x, threshold, bias = inputs[0], node.attribute("lambd", 0.5), node.attribute("bias", 0.0)
+    return np.where(x < -threshold, x + bias, np.where(x > threshold, x - bias, 0)).astype(x.dtype)
+
+
+def _reduction(function: Callable[..., Any]) -> Operator:
+    def operator(node: Node, inputs: Sequence[Any], widen: bool) -> Any:
+        axes = axes_given(node, inputs)
+        if not axes and node.attribute("noop_with_empty_axes", 0):
+            return inputs[0]
+        return function(inputs[0], axis=axes or None, keepdims=bool(node.attribute("keepdims", 1)))
+
+    return operator
+
+
+def _unary(function: Callable[..., Any]) -> Operator:
+    return lambda node, inputs, widen: function(inputs[0])
+
+
+def _compared(function: Callable[..., Any]) -> Operator:
+    return lambda node, inputs, widen: function(inputs[0], inputs[1])
+
+
+_COMPARISONS: dict[str, Operator] = {
+    name: _compared(function)
+    for name, function in {
+        "Equal": np.equal,
+        "Greater": np.greater,
+        "GreaterOrEqual": np.greater_equal,
+        "Less": np.less,
+        "LessOrEqual": np.less_equal,
+        "And": np.logical_and,
+        "Or": np.logical_or,
+        "Xor": np.logical_xor,
+        "Pow": np.power,
+    }.items()
+}
+_BROADCASTING = frozenset(
+    ("Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Mod", "PRelu", "Where", *_COMPARISONS)
+)
 OPERATORS: dict[tuple[str, str], Operator] = {
     **{
         ("", name): operator
@@ -344,54 +280,52 @@ OPERATORS: dict[tuple[str, str], Operator] = {
             "Mul": _folded(np.multiply),
             "Div": _divided,
             "Sum": _folded(np.add),
+            "Mean": _mean,
+            "Mod": _mod,
             "Max": _folded(np.maximum),
             "Min": _folded(np.minimum),
             "MatMul": _folded(np.matmul),
             "Gemm": _gemm,
-            "Neg": lambda node, inputs, widen: -inputs[0],
-            "Abs": lambda node, inputs, widen: np.abs(inputs[0]),
-            "Exp": lambda node, inputs, widen: np.exp(inputs[0]),
+            "Neg": _unary(np.negative),
+            "Abs": _unary(np.abs),
+            "Exp": _unary(np.exp),
+            "Log": _unary(np.log),
+            "Sqrt": _unary(np.sqrt),
+            "Reciprocal": _unary(np.reciprocal),
+            "Floor": _unary(np.floor),
+            "Ceil": _unary(np.ceil),
+            "Round": _unary(np.round),
+            "Sign": _unary(np.sign),
+            "Not": _unary(np.logical_not),
             "Relu": lambda node, inputs, widen: np.maximum(inputs[0], 0),
             "LeakyRelu": lambda node, inputs, widen: np.where(
                 inputs[0] < 0, node.attribute("alpha", 0.01) * inputs[0], inputs[0]
             ),
             "PRelu": _prelu,
+            "ThresholdedRelu": _thresholded_relu,
+            "Shrink": _shrink,
             "HardSigmoid": _hard_sigmoid,
             "Clip": _clip,
             "BatchNormalization": _batch_normalization,
-            "Flatten": _flatten,
-            "Reshape": _reshape,
-            "Squeeze": _squeeze,
-            "Unsqueeze": _unsqueeze,
-            "Transpose": lambda node, inputs, widen: np.transpose(inputs[0], node.attribute("perm")),
-            "Identity": _same,
-            "Dropout": _same,
-            "Cast": _cast,
-            "Concat": lambda node, inputs, widen: np.concatenate(inputs, axis=node.attribute("axis", 1)),
-            "Constant": _constant,
-            "ConstantOfShape": _constant_of_shape,
-            "Shape": _shape,
-            "Gather": _gather,
-            "Slice": _slice,
-            "Split": _split,
-            "Expand": _expand,
             "Sigmoid": _sigmoid,
             "Softmax": lambda node, inputs, widen: np.exp(_log_softmax(node, inputs, widen)),
             "LogSoftmax": _log_softmax,
+            "ReduceSum": _reduction(np.sum),
+            "ReduceMean": _reduction(np.mean),
+            "ReduceMax": _reduction(np.max),
+            "ReduceMin": _reduction(np.min),
+            "ReduceProd": _reduction(np.prod),
+            "ReduceL2": _reduction(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
+            "ReduceSumSquare": _reduction(lambda x, **how: np.sum(x * x, **how)),
+            "Conv": onnx_evaluation_windows.conv,
+            "ConvTranspose": onnx_evaluation_windows.conv_transpose,
+            "MaxPool": onnx_evaluation_windows.max_pool,
+            "AveragePool": onnx_evaluation_windows.average_pool,
+            "GlobalAveragePool": onnx_evaluation_windows.global_average_pool,
+            "GlobalMaxPool": onnx_evaluation_windows.global_max_pool,
+            **_COMPARISONS,
         }.items()
     },
-    **{
-        ("ai.onnx.ml", name): operator
-        for name, operator in {
-            "Scaler": _scaler,
-            "Imputer": _imputer,
-            "OneHotEncoder": _one_hot_encoder,
-            "LabelEncoder": _label_encoder,
-            "FeatureVectorizer": lambda node, inputs, widen: np.concatenate(
-                [np.asarray(a, dtype=np.float64 if widen else np.float32) for a in inputs], axis=1
-            ),
-            "ArrayFeatureExtractor": _array_feature_extractor,
-            "ZipMap": _same,
-        }.items()
-    },
+    **onnx_evaluation_moves.OPERATORS,
+    **onnx_evaluation_columns.OPERATORS,
 }

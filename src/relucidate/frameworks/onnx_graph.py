@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,15 @@ from relucidate.errors import (
     clipped,
     shown,
 )
+from relucidate.frameworks.onnx_external import Folder, is_external
+from relucidate.frameworks.onnx_functions import bodies, inlined, refuse_endless
 
 Array = np.ndarray[Any, Any]
 
 # Real networks have hundreds of nodes; a chain of 10^5 is an attack, or at best nothing that anyone could read.
 MAX_NODES = 10_000
 
-_ITEM_BYTES = {
+_ITEM_BYTES: dict[int, int] = {
     TensorProto.FLOAT: 4,
     TensorProto.DOUBLE: 8,
     TensorProto.FLOAT16: 2,
@@ -135,6 +138,9 @@ class Graph:
     inputs : what a caller passes; initialisers are left out, whether the file lists them as inputs or not.
     constants : initialisers as the file stores them.
     source : "ONNX (opset 17, skl2onnx 1.20)".
+    model : the parsed file, its functions written out.
+    data : the file's bytes, tensors that are stored elsewhere put into them.
+    outside : SHA-256 of each file that tensors were stored in.
     objection : what onnx's inference of shapes says against the file, "" if nothing. Some exporters declare shapes and
         types that are not those computed; what is computed counts here.
     """
@@ -146,12 +152,23 @@ class Graph:
     metadata: Mapping[str, str]
     source: str
     model: Any = field(repr=False)
+    data: bytes = field(default=b"", repr=False)
+    outside: Mapping[str, str] = field(default_factory=dict)
     objection: str = ""
 
     @cached_property
     def maker(self) -> dict[str, Node]:
         """The node that makes each tensor."""
         return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def users(self) -> dict[str, list[Node]]:
+        """The nodes that take each tensor."""
+        out: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                out.setdefault(name, []).append(node)
+        return out
 
     def ancestors(self, tensor: str) -> list[Node]:
         """Return the nodes that a tensor depends on, in order."""
@@ -174,14 +191,18 @@ class Graph:
         return tuple(Counter(node.op for node in self.nodes).most_common())
 
 
-def parse(data: bytes, where: str) -> Graph:
+def parse(data: bytes, where: str, folder: Path | None = None) -> Graph:
     """Return the graph of an ONNX file's bytes.
+
+    Parameters
+    ----------
+    folder : where the file lies and may keep tensors in other files; None for a model in memory.
 
     Raises
     ------
     MalformedModelError : not ONNX, damaged, or a tensor whose size is not what it declares.
-    UnsafeFileError : weights outside the file.
-    UnsupportedModelError : local functions, subgraphs, element types that no network here has, too many nodes.
+    UnsafeFileError : tensors outside the folder, or behind links.
+    UnsupportedModelError : subgraphs, element types that no network here has, too many nodes.
     """
     try:
         model = onnx.ModelProto.FromString(data)
@@ -190,24 +211,36 @@ def parse(data: bytes, where: str) -> Graph:
             f"{where} cannot be read as ONNX ({clipped(problem)}); it is damaged or cut short. Export or copy it anew."
         ) from None
     try:
-        return of_model(model, data)
+        return of_model(model, data, folder)
     except RelucidateError as problem:
         raise type(problem)(f"{where}: {problem}") from None
 
 
-def of_model(model: Any, data: bytes) -> Graph:
+def of_model(model: Any, data: bytes, folder: Path | None = None) -> Graph:
     """Return the checked graph of a parsed model whose bytes are `data`."""
     if not model.HasField("graph") or (not model.graph.node and not model.graph.output):
         raise MalformedModelError("this is not an ONNX model: it holds no graph. Export it anew with its framework.")
     _refuse_parts(model)
-    for tensor in _tensors(model.graph):
+    with Folder(folder) as outside:
+        outside.embed((t for t in _tensors(model) if is_external(t)), _ITEM_BYTES)
+        if outside.read:
+            data = model.SerializeToString()
+    for tensor in _tensors(model):
         _check_size(tensor)
+    if model.functions:
+        refuse_endless(model, MAX_NODES)
+        _refuse_if_invalid(data)
+        model = inlined(model)
     graph = _plain(model)
     _check_order(graph)
+    _refuse_if_invalid(data)
+    return replace(graph, data=data, outside=outside.read, objection=_objection(data, full=True))
+
+
+def _refuse_if_invalid(data: bytes) -> None:
     objection = _objection(data, full=False)
     if objection:
         raise MalformedModelError(f"onnx.checker refuses the file: {objection}. Export it anew with its framework.")
-    return replace(graph, objection=_objection(data, full=True))
 
 
 def _objection(data: bytes, *, full: bool) -> str:
@@ -227,53 +260,64 @@ def text(value: Any) -> str:
 
 
 def _refuse_parts(model: Any) -> None:
-    count = len(model.graph.node)
+    count = sum(len(body.node) for body in bodies(model))
     if count > MAX_NODES:
         raise UnsupportedModelError(
             f"the graph has {count:,} nodes; relucidate reads at most {MAX_NODES:,}. Simplify it when exporting."
         )
-    if model.functions:
-        names = [f"{f.domain}.{f.name}" for f in model.functions]
-        raise UnsupportedModelError(
-            f"the file defines functions of its own ({shown(names)}), which relucidate does not read. Inline them: "
-            "onnx.inliner.inline_local_functions(model)."
-        )
-    for i, node in enumerate(model.graph.node):
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > newest:
             raise UnsupportedModelError(
-                f"node {i + 1} of {count}, {clipped(node.name or node.op_type)} ({word(node.op_type)}) holds a graph "
-                "of its own; branches and loops are not one piecewise-linear network. Export without control flow."
+                f"the file is written for opset {opset.version}; the onnx that is installed knows them up to {newest}. "
+                "Upgrade onnx, or export the model for an older opset."
             )
+    for body in bodies(model):
+        total = len(body.node)
+        for i, node in enumerate(body.node):
+            _refuse_graphs_and_sparse(node, f"node {i + 1} of {total}, {clipped(node.name or node.op_type)}")
     if model.graph.sparse_initializer:
-        names = [t.values.name for t in model.graph.sparse_initializer]
-        raise UnsupportedModelError(
-            f"sparse initialisers ({shown(names)}) are not read. Store them as dense tensors before exporting."
+        _refuse_sparse("sparse initialisers", model.graph.sparse_initializer)
+
+
+def _refuse_graphs_and_sparse(node: Any, label: str) -> None:
+    for attribute in node.attribute:
+        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+            raise UnsupportedModelError(
+                f"{label} ({word(node.op_type)}) holds a graph of its own; branches and loops are not one piecewise-linear "
+                "network. Export without control flow."
+            )
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            held = [
+                *attribute.sparse_tensors,
+                *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+            ]
+            _refuse_sparse(f"{label}: sparse tensors", held)
+
+
+def _refuse_sparse(what: str, tensors: Sequence[Any]) -> None:
+    names = shown([t.values.name for t in tensors])
+    if any(is_external(part) for t in tensors for part in (t.values, t.indices)):
+        raise UnsafeFileError(
+            f"{what} ({names}) stored outside the file are not opened. Store them dense and inside it."
         )
+    raise UnsupportedModelError(f"{what} ({names}) are not read. Store them as dense tensors before exporting.")
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
+def _tensors(model: Any) -> Iterator[Any]:
     """Yield every tensor that the file holds."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-                raise UnsupportedModelError(
-                    f"node {clipped(node.name or node.op_type)} holds a sparse tensor; store it dense."
-                )
+    yield from model.graph.initializer
+    for body in bodies(model):
+        for node in body.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
 
 
 def _check_size(tensor: Any) -> None:
     """Raise unless a tensor holds exactly the numbers that it declares, in the file itself."""
     name, dims = clipped(text(tensor.name) or "(a constant)"), list(tensor.dims)
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        at = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        raise UnsafeFileError(
-            f"tensor {name} is stored outside the file (at {clipped(at)}); relucidate opens only the file it is given. "
-            "Embed the weights: onnx.save(onnx.load(path), new_path)."
-        )
     if any(d < 0 for d in dims):
         raise MalformedModelError(f"tensor {name} declares the dimensions {dims}; they cannot be negative.")
     size = prod(dims)
@@ -339,15 +383,13 @@ def _node(node: Any, position: int, total: int, versions: Mapping[str, int]) -> 
 
 
 def _casts(node: Node, inputs: Sequence[Tensor], constants: Mapping[str, Array]) -> Node:
-    """Return a CastLike as the Cast that it is, where the file itself tells the type that it casts to."""
+    """Return a CastLike as the Cast that it is, if the file itself tells the type that it casts to."""
     like = node.inputs[1] if len(node.inputs) > 1 else ""
     kinds = {t.name: t.kind for t in inputs}
     if like in constants:
         kinds[like] = onnx.helper.np_dtype_to_tensor_dtype(constants[like].dtype)
     if like not in kinds:
-        raise UnsupportedModelError(
-            f"{node.label} casts to the type of {clipped(like)}, which is neither an input nor a constant. Export with Cast."
-        )
+        return node
     return replace(node, op="Cast", inputs=node.inputs[:1], attributes={"to": kinds[like]})
 
 

@@ -132,6 +132,57 @@ def convolution(
     return builder.affine(x, matrix, offset, (1, outputs, *n_out))
 
 
+def transposed_convolution(
+    builder: Builder,
+    x: Expr,
+    weight: Floats,
+    bias: Floats | None,
+    *,
+    strides: Sizes,
+    padding: Sequence[tuple[int, int]],
+    dilations: Sizes,
+    groups: int = 1,
+    output_padding: Sizes,
+) -> Expr:
+    """Return the transposed convolution of `x` (1, channels, …) with `weight` (channels, outputs / groups, …).
+
+    Notes
+    -----
+    Its matrix is that of the convolution which takes tensors of the result's shape to tensors of the shape of `x`.
+    """
+    n = weight.ndim - 2
+    sizes = _spatial(x, n, "a transposed convolution")
+    kernel = weight.shape[2:]
+    axes = zip(sizes, kernel, strides, padding, dilations, output_padding, strict=True)
+    made = [(size - 1) * s + d * (k - 1) + 1 + extra - sum(pad) for size, k, s, pad, d, extra in axes]
+    if groups < 1 or x.shape[1] != weight.shape[0] or x.shape[1] % groups or min(made, default=1) < 1:
+        raise MalformedModelError(
+            f"a transposed convolution with a weight of shape {weight.shape} in {groups} group{'s' * (groups != 1)} cannot "
+            f"take a tensor of shape {x.shape}."
+        )
+    if any(not 0 <= extra < max(s, d) for extra, s, d in zip(output_padding, strides, dilations, strict=True)):
+        raise MalformedModelError(f"an output padding of {list(output_padding)} with strides {list(strides)}.")
+    outputs = weight.shape[1] * groups
+    if outputs * prod(made) > MAX_VALUES:
+        raise UnsupportedModelError(
+            f"a transposed convolution to {outputs * prod(made):,} values is too large ({MAX_VALUES:,} at most)."
+        )
+    scratch = Builder()
+    result = scratch.input(outputs * prod(made)).reshaped((1, outputs, *made))
+    back = convolution(
+        scratch, result, weight, None, strides=strides, padding=padding, dilations=dilations, groups=groups
+    )
+    (matrix,) = back.terms.values()
+    spread: Any = matrix
+    places = prod(back.shape[2:])
+    if back.shape[2:] != tuple(sizes):  # an output padding of a whole stride lets one more window in
+        kept = np.arange(x.shape[1] * places).reshape(back.shape[1:])[(slice(None), *(slice(0, s) for s in sizes))]
+        spread = spread[kept.ravel()]
+    builder.afford_map(int(spread.nnz))
+    offset = None if bias is None else np.repeat(np.asarray(bias, dtype=np.float64), prod(made))
+    return builder.affine(x, sparse.csr_array(spread.T), offset, (1, outputs, *made))
+
+
 def average_pool(
     builder: Builder,
     x: Expr,

@@ -148,6 +148,25 @@ def probe_rows(network: Network, centre: Any = 0.0, spread: Any = 1.0, n: int = 
     return np.clip(np.nan_to_num(rows), -1e30, 1e30)
 
 
+def scale_of(network: Network) -> tuple[Floats, Floats]:
+    """Return centre and spread of the inputs, judged by the first layer.
+
+    The centre is the point nearest to all hyperplanes of its neurons (behind a scaler, about the training mean); the
+    spread is what moves a neuron by about 1.
+    """
+    first = network.layers[0]
+    weight: Any = first.weight
+    d = weight.shape[1]
+    squares = weight.multiply(weight).sum(axis=0) if is_sparse(weight) else (weight**2).sum(axis=0)
+    size = np.sqrt(np.asarray(squares).ravel() / max(1, weight.shape[0]))
+    spread = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 1.0) / np.sqrt(d)
+    centre = np.zeros(d)
+    if not is_sparse(weight) and weight.size <= 2_000_000:
+        scaled = weight * spread
+        centre = spread * np.linalg.lstsq(scaled, -first.bias, rcond=1e-8)[0]
+    return centre, spread
+
+
 def probe_table(features: Features, rows: Floats, seed: int = 0, missing_share: float = 0.1) -> Any:
     """Return the rows (n, n_features) as the user's columns: levels drawn anew, gaps where the network imputes.
 
