@@ -1,9 +1,11 @@
 """ONNX files made to do harm, or damaged: refused with a message, nothing opened that is not theirs, no memory taken."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -567,3 +569,20 @@ def test_weights_that_are_no_numbers(bad: float, place: str) -> None:
     tensor.CopyFrom(numpy_helper.from_array(array, place))
     with pytest.raises(MalformedModelError, match="NaN or infinity"):
         load(model)
+
+
+def test_a_chain_of_convolutions_is_refused_before_any_is_written_out(tmp_path: Path) -> None:
+    """Each of them alone would do; together they would take gigabytes, for a file of 18 kB."""
+    weight = helper.make_tensor("w", onnx.TensorProto.FLOAT, [64, 64, 1, 1], [0.1] * 4096)
+    names = ["x", *(f"a{i}" for i in range(30))]
+    nodes = [helper.make_node("Conv", [a, "w"], [b], kernel_shape=[1, 1]) for a, b in itertools.pairwise(names)]
+    declared = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 64, 40, 40]) for n in ("x", names[-1])]
+    graph = helper.make_graph(nodes, "g", declared[:1], declared[1:], [weight])
+    path = tmp_path / "chain.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    tracemalloc.start()
+    with pytest.raises(UnsupportedModelError, match=r"convolutions would store more than 67,108,864 numbers"):
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25

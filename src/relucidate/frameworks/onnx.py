@@ -26,7 +26,7 @@ from relucidate.features import Feature, Features
 from relucidate.frameworks.heads import Head, link_of
 from relucidate.frameworks.lowering import Basis, Builder, Expr, Indices, numbers_in
 from relucidate.frameworks.onnx_evaluation import Evaluation
-from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Tensor, parse
+from relucidate.frameworks.onnx_graph import FLOATS, INTEGERS, Array, Graph, Tensor, numbers_convolved, parse
 from relucidate.frameworks.onnx_lowering import Lowering
 from relucidate.frameworks.onnx_values import MAX_COLUMNS, Columns, raw_columns
 from relucidate.frameworks.reading import Options, Original, Reading, columns_of, probe_rows, probe_table, scale_of
@@ -373,6 +373,12 @@ def _lowered(graph: Graph, output: str, options: Options) -> _Lowered:
 
 def _lowered_as(graph: Graph, output: str, options: Options, *, batched: bool) -> _Lowered:
     inputs = _chosen_inputs(graph, output, options, batched)
+    budget = Builder()
+    for node, numbers in numbers_convolved(graph, graph.ancestors(output)):
+        try:
+            budget.afford_map(numbers)
+        except UnsupportedModelError as problem:
+            raise UnsupportedModelError(f"{node.label}: {problem}") from None
     lowering = Lowering(graph, inputs.names, inputs.batch, Builder(2**22 + 3 * graph.numbers))
     value = lowering.run(inputs.values(), output)
     if isinstance(value, Head):

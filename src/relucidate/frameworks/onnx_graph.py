@@ -441,3 +441,25 @@ def _check_order(graph: Graph) -> None:
     for output in graph.outputs:
         if output.name not in defined:
             raise MalformedModelError(f"the output {clipped(output.name)} is never made.")
+
+
+def numbers_convolved(graph: Graph, nodes: Sequence[Node]) -> Iterator[tuple[Node, int]]:
+    """Yield (node, how many numbers it holds) for the convolutions among some nodes, written out as matrices for one row.
+
+    Notes
+    -----
+    Told from the shapes that onnx infers; a convolution whose shape it cannot tell counts as none. This is known before
+    anything is written out, so that a file of a few bytes is refused before memory is taken.
+    """
+    convolutions = [n for n in nodes if n.op == "Conv" and len(n.inputs) > 1 and n.inputs[1] in graph.constants]
+    if not convolutions:
+        return
+    try:
+        inferred = onnx.shape_inference.infer_shapes(graph.model)
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):  # the lowering counts as it goes, too
+        return
+    shapes = {v.name: _declared(v).shape for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    for node in convolutions:
+        places = shapes.get(node.outputs[0], ())[2:]
+        if places and None not in places:
+            yield node, prod(s or 1 for s in places) * graph.constants[node.inputs[1]].size
