@@ -285,13 +285,19 @@ class Layer:
         """Return ``v @ weight`` (n, k) and ``v @ bias`` (n,), of (n, m)."""
         weight: Any = self.weight
         if is_sparse(weight):
-            return np.ascontiguousarray(v @ weight), row_by_row(v, padded(self.bias[None]))[:, 0]
+            return np.ascontiguousarray((self._transposed @ v.T).T), row_by_row(v, padded(self.bias[None]))[:, 0]
         both = row_by_row(v, self._backward)
         return both[:, : weight.shape[1]], both[:, weight.shape[1]]
 
     @cached_property
     def _forward(self) -> Floats:
         return padded(self.weight)
+
+    @cached_property
+    def _transposed(self) -> Any:
+        """The sparse weight by columns: products with it take half the time."""
+        weight: Any = self.weight
+        return weight.T.tocsr()
 
     @cached_property
     def _backward(self) -> Floats:

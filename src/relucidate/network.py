@@ -405,10 +405,14 @@ class Network:
         R, K, d = len(patterns), self.n_outputs, self.n_features
         coef, intercept = np.empty((R, K, d)), np.empty((R, K))
         step = max(1, self._block_rows // K)
-        with np.errstate(over="ignore", invalid="ignore"), one_thread():
-            for start in range(0, R, step):
-                rows = slice(start, start + step)
+
+        def make(start: int) -> None:
+            rows = slice(start, start + step)
+            with np.errstate(over="ignore", invalid="ignore"):
                 coef[rows], intercept[rows] = self._maps_of(patterns[rows].bits())
+
+        with one_thread():
+            in_threads(make, range(0, R, step))
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             lost = np.flatnonzero(~(np.isfinite(coef).all(axis=(1, 2)) & np.isfinite(intercept).all(axis=1)))
             raise NumericalOverflowError(
