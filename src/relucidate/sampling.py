@@ -35,6 +35,18 @@ class Sample:
     y: Any = None
     weight: Any = None
 
+    def taken(self, rows: NDArray[np.intp]) -> Sample:
+        """Return some of the rows."""
+        return Sample(
+            row=self.row[rows],
+            n=self.n,
+            x=self.x[rows],
+            decision=self.decision[rows],
+            region=self.region[rows],
+            y=None if self.y is None else self.y[rows],
+            weight=None if self.weight is None else self.weight[rows],
+        )
+
     @property
     def is_complete(self) -> bool:
         """Whether every row of the table is here."""

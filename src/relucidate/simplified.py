@@ -16,6 +16,7 @@ from relucidate.grouping import PatternIndex, distinct, nearest_patterns
 from relucidate.layers import Floats
 from relucidate.network import Faithfulness, Network, Patterns, assert_faithful
 from relucidate.products import one_thread, padded, row_by_row
+from relucidate.sampling import Sample
 from relucidate.trees import Tree, ranges
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ class Simplified:
     count : (K,) rows that each model was fitted to. response : (K, k) their mean response, None without one.
     faithfulness : decisions compared with the network's on rows that were not fitted to.
     scores : of the simplified model and the network on those rows: {"auc": (ours, the network's)}.
-    curve : numbers of models against held-out loss.
+    curve : numbers of models against held-out loss. fidelity : share of the variance of the network's decisions explained.
+    sample : the rows that it was made on.
     notes : what a reader should know.
     """
 
@@ -211,6 +213,7 @@ class Simplified:
     response: Floats | None = None
     curve: Curve | None = None
     fidelity: float = float("nan")
+    sample: Sample | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -272,15 +275,22 @@ class Simplified:
         return out
 
     def rules(self) -> pd.DataFrame:
-        """Return one row per segment: ``model``, ``rule`` in words, and the model's ``count`` and ``response_mean``."""
+        """Return one row per segment: ``model``, ``rule`` in words, ``count`` of its rows, ``response_mean`` of its model."""
         import pandas as pd
 
-        rows = [
-            {"model": m, "rule": text, "count": int(self.count[m]), **self._response(m)}
-            for m, texts in enumerate(self.conditions())
-            for text in (texts or [f"by {self.route.kind}"])
-        ]
+        rows = []
+        for m, texts in enumerate(self.conditions()):
+            counts = self._segment_counts(m)
+            for text, count in zip(texts or [f"by {self.route.kind}"], counts, strict=True):
+                rows.append({"model": m, "rule": text, "count": count, **self._response(m)})
         return pd.DataFrame(rows)
+
+    def _segment_counts(self, m: int) -> list[int]:
+        route = self.route
+        if not isinstance(route, ByRule) or self.sample is None:
+            return [int(self.count[m])] * max(1, len(self.conditions()[m]))
+        leaves = np.bincount(route.tree.assign(self.sample.x), minlength=route.tree.n_leaves)
+        return leaves[route.model == m].tolist()
 
     def table(self) -> pd.DataFrame:
         """Return one row per model: ``rule``, ``count``, ``share``, ``response_mean``, ``intercept``, ``coef: feature``.

@@ -6,15 +6,19 @@ on all rows; scores and faithfulness that a result reports are those of rows tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import trees
+from relucidate.compressing import compress
 from relucidate.errors import ArgumentError, clipped
+from relucidate.features import Features
+from relucidate.flattening import Flattened
+from relucidate.flattening import flatten as flatten_maps
 from relucidate.grouping import distinct
 from relucidate.layers import Floats
 from relucidate.merging import MergePath, PublishedMerge, published_merge, region_moments
@@ -27,11 +31,31 @@ from relucidate.simplified import ByCentre, ByMap, ByPattern, ByRule, Curve, Mod
 from relucidate.sums import row_loss
 from relucidate.unwrapping import Unwrapped, unwrap
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Coefficients",
+    "Comparison",
+    "best",
+    "cells",
+    "compare",
+    "compress",
+    "flatten",
+    "inference",
+    "merge",
+    "merge_path",
+    "prune",
+    "single",
+    "tree",
+]
+
 MAX_MODELS = 32  # looked at where the number is not given
 FOLDS, FOLDS_BELOW = 5, 5_000  # cross-validation where rows are few; else one part of them is held out
 HELD_OUT = 0.3
 MERGE_FEATURES = 128
 TREE_FEATURES = 48  # that splits are tried on; of more, the most important ones
+SEGMENTS = 2  # leaves of a tree per model: those that differ little share one
 DIRECTIONS = 64  # oblique splits that are tried beside them
 SHRINKAGE = (np.inf, 100.0, 10.0, 1.0)  # rows that the network's own map weighs against a model's rows
 
@@ -62,19 +86,24 @@ def tree(
         default (at most 200,000).
     n_models : leaves; by default the fewest whose held-out loss is within one standard error of the best.
     max_models : at most so many are looked at.
-    oblique : whether splits may compare sums of features, along the network's own first-layer hyperplanes; by default
-        what does better on held-out rows.
+    oblique : whether splits may compare sums of features, along the network's own first-layer hyperplanes. By default they
+        do if that lowers the held-out loss by more than a standard error: rules on single features are easier to read.
     refit : what the leaves' models are fitted to. "decision": what the network says. "response": y. "auto": shrunk between
         the two as far as held-out rows like it.
     extra_rows : rows drawn between those of the table and labelled by the network, per row of the table.
 
     Returns
     -------
-    Simplified, its rows led to their models by rules in the units of the features.
+    Simplified, its rows led to their models by rules in the units of the features. A model may have two segments or more.
 
     Raises
     ------
     ArgumentError : a number of models that makes no sense; refit="response" without a response.
+
+    Notes
+    -----
+    Grown best-first on the decision (gain: what a split takes off the squared error of linear fits); then all splits are
+    chosen anew, knowing the leaves below them, and leaves that differ little are given one model, in turns.
     """
     shapes = [False, True] if oblique is None else [oblique]
     study = _Study(u, X, y, sample_weight, refit, random_state, extra_rows)
@@ -184,6 +213,293 @@ def single(
     return study.carried_out("single", [_TreePlan(study, False, c) for c in study.weightings], 1, 1)
 
 
+def best(
+    u: Unwrapped,
+    X: Any = None,
+    y: Any = None,
+    *,
+    n_models: int | None = None,
+    max_models: int = MAX_MODELS,
+    refit: Refit = "auto",
+    sample_weight: Any = None,
+    random_state: int = 0,
+) -> Simplified:
+    """Return the simplification that stands alone, a tree or cells, with the lower held-out loss.
+
+    Parameters
+    ----------
+    As in `tree`.
+    """
+    options: dict[str, Any] = {
+        "n_models": n_models,
+        "max_models": max_models,
+        "refit": refit,
+        "sample_weight": sample_weight,
+        "random_state": random_state,
+    }
+    found = [verb(u, X, y, **options) for verb in (tree, cells)]
+    return min(found, key=_loss_of)
+
+
+def _loss_of(s: Simplified) -> float:
+    assert s.curve is not None
+    return float(s.curve.loss[s.curve.n_models == s.curve.chosen][0])
+
+
+def flatten(s: Simplified, *, n_units: int | None = None, fine_tune: bool = False, random_state: int = 0) -> Flattened:
+    """Return a network of one hidden layer whose units are the models of a simplification.
+
+    Parameters
+    ----------
+    s : its rows are those that it was made on; the response is what is fitted, else what the network says.
+    n_units, fine_tune : as in `relucidate.flattening.flatten`, Sudjianto et al. 2020, Algorithm 2.
+    """
+    rows = _rows_of(s)
+    target = rows.y if rows.y is not None else s.network.inverse_link(rows.decision)
+    return flatten_maps(
+        rows.x,
+        target,
+        s.coef,
+        s.intercept,
+        s.network.link,
+        weight=rows.weight,
+        n_units=n_units,
+        fine_tune=fine_tune,
+        mirrored=True,  # where one class is rare the models are below 0 nearly everywhere, and so would units be
+        decision=rows.decision,
+        features=s.features,
+        random_state=random_state,
+    )
+
+
+def _rows_of(s: Simplified) -> Sample:
+    if s.sample is None:
+        raise ArgumentError("This simplification does not hold the rows that it was made on; make it anew.")
+    return s.sample
+
+
+# ---------------------------------------------------------------- inference
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """Coefficients of each model, refitted without penalty, with their uncertainty.
+
+    Parameters
+    ----------
+    frame : a row per model, output and term: ``estimate``, ``se``, ``statistic``, ``p``, ``lower``, ``upper``, ``reason``.
+    note : what must stand under every table of these numbers.
+    """
+
+    frame: pd.DataFrame = field(repr=False)
+    note: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table."""
+        return self.frame.copy()
+
+
+def inference(
+    s: Simplified,
+    X: Any = None,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    level: float = 0.95,
+    robust: bool = False,
+) -> Coefficients:
+    """Return the models refitted to a response by maximum likelihood, with Wald intervals and tests.
+
+    Parameters
+    ----------
+    X, y : rows that had no part in the simplification or the network, for honest intervals. Without them the rows that the
+        models were chosen on are used, and the note says that the intervals ignore this.
+    level : of the intervals. robust : whether variances are HC1's, which hold where the family is wrong.
+
+    Raises
+    ------
+    ArgumentError : there is no response.
+
+    Notes
+    -----
+    Features that do not vary in a segment, or depend on others there, are left out of it and have a reason instead of an
+    estimate. A model of one class, of separated classes or of too few rows has no inference, but the reason.
+    """
+    import pandas as pd
+
+    from relucidate import glm
+    from relucidate.inference import wald
+
+    honest = X is not None
+    rows = unwrap(s.network, X, y, sample_weight).sample if honest else _rows_of(s)
+    if rows.y is None:
+        raise ArgumentError("inference needs a response; give y.")
+    family: Any = {"identity": "gaussian", "logit": "binomial", "softmax": "multinomial", "log": "poisson"}[
+        s.network.link
+    ]
+    known: dict[str, Any] = {"n_classes": s.network.n_classes} if family == "multinomial" else {}
+    names = s.network.feature_names
+    model = s.route.assign(s.network, rows.x)
+    frames, note = [], ""
+    responses = np.asarray(rows.y).reshape(len(rows.x), -1)
+    for m in range(s.n_models):
+        mine = model == m
+        x, weight = rows.x[mine], None if rows.weight is None else np.asarray(rows.weight)[mine]
+        kept, left_out = _independent(x, names)
+        for k in range(responses.shape[1]):
+            used = [names[j] for j in kept]
+            target = responses[mine, k]
+            fits = glm.fit(x[:, kept], target, family, weight=weight, names=used, **known)
+            found = wald(fits, x[:, kept], target, weight=weight, level=level, robust=robust, honest=honest)
+            frame = found.to_frame().drop(columns=["group"], errors="ignore")
+            if responses.shape[1] > 1:
+                frame["output"] = s.network.outputs[k]
+            frame.insert(0, "model", m)
+            note = found.note
+            missing = pd.DataFrame(
+                [{"model": m, "term": name, "n": int(mine.sum()), "reason": why} for name, why in left_out]
+            )
+            frames += [frame, missing] if len(missing) else [frame]
+    return Coefficients(pd.concat(frames, ignore_index=True), note)
+
+
+def _independent(x: Floats, names: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:
+    """Return the columns that vary and depend on none before them, and why the others were left out."""
+    kept: list[int] = []
+    left_out = []
+    spread = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
+    basis = np.zeros((len(x), 0))
+    for j in range(x.shape[1]):
+        if not spread[j] > 1e-10 * (1 + np.abs(x[:, j]).max(initial=0.0)):
+            left_out.append((names[j], "does not vary in this segment"))
+            continue
+        column = (x[:, j] - x[:, j].mean()) / (spread[j] * np.sqrt(len(x)))
+        rest = column - basis @ (basis.T @ column)
+        rest -= basis @ (basis.T @ rest)  # once more, for rounding
+        length = float(np.linalg.norm(rest))
+        if length < 1e-6:
+            left_out.append((names[j], "follows from the features before it in this segment"))
+            continue
+        kept.append(j)
+        basis = np.column_stack([basis, rest / length])
+    return kept, left_out
+
+
+# ---------------------------------------------------------------- comparison
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Ways to simplify side by side.
+
+    Parameters
+    ----------
+    rows : one mapping per method: ``method``, ``n_models``, scores, ``fidelity``.
+    on : which rows the scores are of.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    on: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per method: ``method``, ``n_models``, scores, ``fidelity`` (variance of decisions explained)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{self.to_frame().to_string(index=False, float_format=lambda v: f'{v:.4f}')}\n({self.on})"
+
+
+def compare(
+    u: Unwrapped,
+    X: Any = None,
+    y: Any = None,
+    *,
+    n_models: int = 8,
+    test: tuple[Any, Any] | None = None,
+    random_state: int = 0,
+) -> Comparison:
+    """Return how the network, its simplifications, one linear model and a random partition do on rows not fitted to.
+
+    Parameters
+    ----------
+    test : (X, y) of other rows to score on. By default 30 % of the rows are set aside for it; the network may have been
+        trained on those.
+    """
+    study = _Study(u, X, y, None, "auto", random_state)
+    if not study.has_y:
+        raise ArgumentError("compare needs a response to score on; give y, or unwrap with one.")
+    order = np.random.default_rng(random_state).permutation(study.n)
+    cut = int(study.n * HELD_OUT) if test is None else 0
+    fitted, held = np.sort(order[cut:]), np.sort(order[:cut])
+    names = list(study.network.features.columns)
+    judge = unwrap(study.network, *test).sample if test is not None else study.rows.taken(held)
+    part = unwrap_rows(study, fitted)
+    verbs: dict[str, Callable[[], Any]] = {
+        "tree": lambda: tree(part, n_models=n_models, random_state=random_state),
+        "cells": lambda: cells(part, n_models=n_models, random_state=random_state),
+        "merge": lambda: merge(part, n_models=n_models, random_state=random_state),
+        "published merge": lambda: merge(part, n_models=n_models, by="published", random_state=random_state),
+        "prune": lambda: prune(part, min(n_models, part.n_regions)),
+        "one linear model": lambda: single(part),
+    }
+    if study.d > MERGE_FEATURES:
+        del verbs["merge"], verbs["published merge"]
+    del names
+    rows: list[dict[str, Any]] = [_compared_row("network", u.n_regions, study.network, judge, judge.decision)]
+    made: dict[str, Simplified] = {}
+    for name, verb in verbs.items():
+        try:
+            s = made[name] = verb()
+        except ArgumentError as problem:  # one that cannot be made of these rows is said, not hidden
+            rows.append({"method": name, "n_models": n_models, "note": str(problem)})
+            continue
+        rows.append(_compared_row(name, s.n_models, study.network, judge, s.decision_of(judge.x)))
+    if "tree" in made:
+        flat = flatten(made["tree"], n_units=made["tree"].n_models, random_state=random_state)
+        units = flat.network.layers[0].weight.shape[0]
+        rows.append(_compared_row("flattened tree", units, study.network, judge, flat.network.trace(judge.x).decision))
+        rows.append(_random_partition(made["tree"], part, judge, random_state))
+    on = "rows of your test table" if test is not None else f"{len(held):,} rows set aside, which the network may know"
+    return Comparison(tuple(rows), on)
+
+
+def unwrap_rows(study: _Study, rows: NDArray[np.intp]) -> Unwrapped:
+    """Return some rows of a study, unwrapped."""
+    part = study.rows.taken(rows)
+    y = None if part.y is None else _labels_of(study.network, np.asarray(part.y))
+    network = replace(study.network, features=Features.plain(study.d, study.network.feature_names))
+    u = unwrap(network, part.x, y, part.weight)
+    return replace(u, network=replace(u.network, features=study.network.features))
+
+
+def _labels_of(network: Network, codes: Any) -> Any:
+    """Return class labels of codes, as `unwrap` takes them."""
+    if not network.is_classifier or not network.classes or (network.link == "logit" and network.n_outputs > 1):
+        return codes
+    return np.asarray(network.classes)[codes.reshape(-1).astype(int)]
+
+
+def _compared_row(name: str, n: int, network: Network, judge: Sample, decision: Floats) -> dict[str, Any]:
+    _, fidelity = compared(network, decision, judge.decision)
+    return {"method": name, "n_models": n, **scores_of(network, judge, decision), "fidelity": fidelity}
+
+
+def _random_partition(s: Simplified, part: Unwrapped, judge: Sample, random_state: int) -> dict[str, Any]:
+    """Return the scores of models fitted to rows put into groups of the same sizes at random."""
+    rng = np.random.default_rng(random_state)
+    study = _Study(part, None, None, None, "auto", random_state)
+    share = s.count / s.count.sum()
+    here, there = (rng.choice(s.n_models, size=n, p=share) for n in (study.n, len(judge.x)))
+    decision = np.zeros((len(judge.x), study.network.n_outputs))
+    for m in range(s.n_models):
+        mine = np.flatnonzero(here == m)
+        coef, intercept = study.outward(study.fitted(mine, study.rows.weights)[0])
+        decision[there == m] = judge.x[there == m] @ coef.T + intercept
+    return _compared_row("random partition", s.n_models, study.network, judge, decision)
+
+
 # ---------------------------------------------------------------- rows, folds, and how candidates are judged
 
 
@@ -201,6 +517,10 @@ class _Plan(Protocol):
     """One way to simplify, with its settings."""
 
     weight_by_confidence: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether its routes are as easy to read as they can be."""
 
     def path(self, rows: NDArray[np.intp]) -> _Path:
         """Return what it makes of some rows of the study."""
@@ -367,15 +687,12 @@ class _Study:
         self.most = sizes[-1]
         results: list[tuple[_Plan, dict[tuple[int, int], _Fit]]] = [(plan, self.judged(plan, sizes)) for plan in plans]
         weight = self.rows.weights[self.held]
-
-        def mean(fit: _Fit) -> float:
-            return float(np.average(fit.loss, weights=weight))
-
         best: dict[int, tuple[_Plan, int, _Fit]] = {}
-        for plan, found in results:
-            for (k, i), fit in found.items():
-                if k not in best or mean(fit) < mean(best[k][2]):
-                    best[k] = (plan, i, fit)
+        for plain in (True, False):
+            for plan, found in results:
+                for (k, i), fit in found.items():
+                    if plan.plain is plain and (k not in best or _is_better(fit, best[k], plan, weight)):
+                        best[k] = (plan, i, fit)
         if not best:
             raise ArgumentError(f"No {method} of {n_models} models could be made of {self.n:,} rows; ask for fewer.")
         curve = _curve(best, weight, n_models, self.measure)
@@ -430,6 +747,7 @@ class _Study:
             count=np.bincount(labels, minlength=k).astype(np.int64),
             faithfulness=compared(self.network, self.rows.decision, self.rows.decision)[0],
             response=self._responses(labels, k),
+            sample=self.rows,
             notes=tuple(notes),
         )
 
@@ -449,25 +767,32 @@ class _Study:
         """Return (ours, the network's) on the held-out rows."""
         if not self.has_y:
             return {}
-        theirs = self.rows.decision[self.held]
-        return {name: (value, scores(self, theirs)[name]) for name, value in scores(self, decision).items()}
+        rows = self.rows.taken(self.held)
+        theirs = scores_of(self.network, rows, rows.decision)
+        return {name: (value, theirs[name]) for name, value in scores_of(self.network, rows, decision).items()}
 
 
-def scores(study: _Study, decision: Floats) -> dict[str, float]:
-    """Return the scores of decisions on the study's held-out rows."""
-    held, net = study.held, study.network
-    y, w = np.asarray(study.rows.y)[held], study.rows.weights[held]
-    loss = float(np.average(study.loss(decision, held), weights=w))
-    if not net.is_classifier:
+def scores_of(network: Network, rows: Sample, decision: Floats) -> dict[str, float]:
+    """Return the scores of decisions (n, n_outputs) on some rows."""
+    y, w = np.asarray(rows.y), rows.weights
+    loss = float(np.average(row_loss(network, decision, y.astype(np.float64)), weights=w))
+    if not network.is_classifier:
         y = y.reshape(len(y), -1)
-        mse = loss / net.n_outputs
+        mse = loss / network.n_outputs
         variance = float(np.average(((y - np.average(y, axis=0, weights=w)) ** 2).mean(axis=1), weights=w))
         return {"mse": mse, "r2": 1 - mse / variance if variance > 0 else float("nan")}
-    if net.n_outputs == 1:
+    if network.n_outputs == 1:
         return {"auc": auc(decision[:, 0], y.reshape(-1) == 1, w), "log_loss": loss}
-    if net.link == "softmax":
+    if network.link == "softmax":
         return {"accuracy": float(np.average(decision.argmax(axis=1) == y.reshape(-1), weights=w)), "log_loss": loss}
     return {"log_loss": loss}
+
+
+def _is_better(fit: _Fit, held: tuple[_Plan, int, _Fit], plan: _Plan, weight: Floats) -> bool:
+    """Whether a fit is taken for one found before: rules that are harder to read must gain more than a standard error."""
+    gain = held[2].loss - fit.loss
+    harder = held[0].plain and not plan.plain
+    return float(np.average(gain, weights=weight)) > (_standard_error(gain, weight) if harder else 0.0)
 
 
 def _sizes(n_models: int | None, max_models: int) -> list[int]:
@@ -573,8 +898,15 @@ class _TreePlan:
     study: _Study
     oblique: bool
     weight_by_confidence: bool
+    segments: int = SEGMENTS
 
-    said = ""
+    @property
+    def plain(self) -> bool:
+        return not self.oblique
+
+    @property
+    def said(self) -> str:
+        return "" if self.segments == 1 else "segments that differ little share a model"
 
     def path(self, rows: NDArray[np.intp]) -> _Path:
         s = self.study
@@ -586,19 +918,26 @@ class _TreePlan:
         directions = _hyperplanes(s.network, s.spread) if self.oblique else None
         basis = _most_important(s, rows, TREE_FEATURES) if s.d > TREE_FEATURES else None
         settings: dict[str, Any] = {"directions": directions, "basis": basis, "candidates": basis}
-        grown = trees.grow(x, decision, w, max_leaves=s.most, random_state=s.random_state, **settings)
-        return _TreePath(grown, lambda tree: trees.improved(tree, x, decision, w, **settings))
+        most = s.most * self.segments if s.most > 1 else 1
+        grown = trees.grow(x, decision, w, max_leaves=most, random_state=s.random_state, **settings)
+
+        def made(n_models: int) -> ByRule | None:
+            leaves = min(n_models * self.segments, grown.n_leaves) if n_models > 1 else 1
+            if leaves < n_models:
+                return None
+            tree, model = trees.improved(grown.pruned(leaves), x, decision, w, **settings), np.arange(n_models)
+            if leaves > n_models:
+                for _ in range(2):
+                    model = trees.shared(tree, x, decision, w, n_models=n_models, basis=basis)
+                    tree = trees.improved(tree, x, decision, w, model=model, **settings)
+            return ByRule(*trees.collapsed(tree, model))
+
+        return _TreePath(made)
 
 
 @dataclass(eq=False)
 class _TreePath:
-    tree: trees.Tree
-    improved: Callable[[trees.Tree], trees.Tree]
-
-    def route(self, n_models: int) -> Route | None:
-        if n_models > self.tree.n_leaves:
-            return None
-        return ByRule(self.improved(self.tree.pruned(n_models)), np.arange(n_models))
+    route: Callable[[int], ByRule | None]
 
     def maps(self, n_models: int) -> None:
         return None
@@ -642,6 +981,7 @@ class _CellPlan:
     study: _Study
     by_effect: bool
     weight_by_confidence: bool
+    plain = True
 
     @property
     def said(self) -> str:
@@ -687,6 +1027,7 @@ class _PrunePlan:
     study: _Study
     u: Unwrapped
     weight_by_confidence: bool = False
+    plain = True
     said = "regions are those of the unwrapped network, each with its own map"
 
     def path(self, rows: NDArray[np.intp]) -> _Path:
@@ -735,6 +1076,7 @@ class _MergePlan:
     study: _Study
     unseen: Literal["pattern", "centre"]
     weight_by_confidence: bool = False
+    plain = True
     said = ""
 
     def path(self, rows: NDArray[np.intp]) -> _Merged:
@@ -769,6 +1111,7 @@ class _Merged:
 class _PublishedPlan:
     study: _Study
     weight_by_confidence: bool = False
+    plain = True
     said = "merged as published (Sudjianto et al. 2020, Algorithm 1)"
 
     def path(self, rows: NDArray[np.intp]) -> _Path:

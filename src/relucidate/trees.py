@@ -213,29 +213,46 @@ class _Search:
             rows = np.sort(self.rng.choice(rows, SEARCH_ROWS, replace=False))
         joint = self.joint[rows]
         whole = joint.T @ joint
-        base = self._loss(whole[None])[0]
+        base = self.losses(whole[None])[0]
         best: tuple[float, int, float] | None = None
         for column in range(len(self.features) + len(self.oblique)):
             found = self._scan(self.column(rows, column), joint, whole, self.min_rows / scale)
             if found is None:
                 continue
             left, thresholds = found
-            gains = base - self._loss(left) - self._loss(whole - left)
+            gains = base - self.losses(left) - self.losses(whole - left)
             i = int(gains.argmax())
             gain = float(gains[i]) * scale
             if gain > 1e-9 * base * scale and (best is None or gain > best[0]):
                 best = (gain, column, float(thresholds[i]))
         return best
 
+    def moments_of(self, leaf: Leaves, n_leaves: int) -> Floats:
+        """Return the moments (n_leaves, p, p) of (1, z, target) in each leaf."""
+        out = np.empty((n_leaves, self.joint.shape[1], self.joint.shape[1]))
+        for m in range(n_leaves):
+            mine = self.joint[leaf == m]
+            out[m] = mine.T @ mine
+        return out
+
+    def fits(self, moments: Floats) -> Floats:
+        """Return the linear model (size, k) of moments (p, p)."""
+        s = self.size
+        return np.asarray(np.linalg.solve(moments[:s, :s] + np.diag(self.ridge), moments[:s, s:]))
+
+    def losses_under(self, moments: Floats, model: Floats) -> Floats:
+        """Return the squared error (m,) of one linear model (size, k) on the rows of each moments (m, p, p)."""
+        s = self.size
+        total = np.trace(moments[:, s:, s:], axis1=1, axis2=2)
+        cross = np.einsum("msk,sk->m", moments[:, :s, s:], model)
+        return np.asarray(total - 2 * cross + np.einsum("sk,mst,tk->m", model, moments[:, :s, :s], model))
+
     def loss_in_each_leaf(self, leaf: Leaves, n_leaves: int) -> Floats:
         """Return the squared error (n, n_leaves) of each row under the linear model of each leaf."""
         s = self.size
         out = np.empty((len(self.joint), n_leaves))
-        for m in range(n_leaves):
-            mine = self.joint[leaf == m]
-            moments = mine.T @ mine
-            fitted = np.linalg.solve(moments[:s, :s] + np.diag(self.ridge), moments[:s, s:])
-            out[:, m] = ((self.joint[:, s:] - self.joint[:, :s] @ fitted) ** 2).sum(axis=1)
+        for m, moments in enumerate(self.moments_of(leaf, n_leaves)):
+            out[:, m] = ((self.joint[:, s:] - self.joint[:, :s] @ self.fits(moments)) ** 2).sum(axis=1)
         return out
 
     def _scan(self, values: Floats, joint: Floats, whole: Floats, least: float) -> tuple[Floats, Floats] | None:
@@ -255,7 +272,7 @@ class _Search:
             parts[i] = part.T @ part
         return np.cumsum(parts, axis=0), thresholds[wide]
 
-    def _loss(self, moments: Floats) -> Floats:
+    def losses(self, moments: Floats) -> Floats:
         """Return the penalised squared error (m,) of linear fits, from moments (m, p, p) of (1, z, target)."""
         s = self.size
         gram = moments[:, :s, :s] + np.diag(self.ridge)
@@ -263,6 +280,77 @@ class _Search:
         fitted = np.linalg.solve(gram, cross)
         total = np.trace(moments[:, s:, s:], axis1=1, axis2=2)
         return np.asarray(total - np.einsum("msk,msk->m", cross, fitted))
+
+
+# ---------------------------------------------------------------- leaves that share a model
+
+
+def shared(
+    tree: Tree,
+    x: Floats,
+    target: Floats,
+    weight: Floats | None = None,
+    *,
+    n_models: int,
+    basis: NDArray[np.intp] | None = None,
+    rounds: int = 20,
+) -> Leaves:
+    """Return for each leaf which of `n_models` linear models it takes, leaves that differ little taking the same.
+
+    Notes
+    -----
+    The two groups of leaves whose joint fit costs least are joined until `n_models` are left; then each leaf goes to the
+    model with the smallest error on its rows, and models are fitted anew, as long as the error falls. All from sums.
+    """
+    search = _Search(x, target, weight, None, None, None, basis, 0)
+    moments = search.moments_of(tree.assign(x), tree.n_leaves)
+    group = _joined(search, moments, n_models)
+    best = np.inf
+    for _ in range(rounds):
+        sums = np.stack([moments[group == g].sum(axis=0) for g in range(n_models)])
+        loss = np.stack([search.losses_under(moments, search.fits(total)) for total in sums], axis=1)
+        moved = loss.argmin(axis=1)
+        now = float(loss.min(axis=1).sum())
+        if now > best * (1 - 1e-6) or len(np.unique(moved)) < n_models:
+            break
+        best, group = now, moved
+    return group
+
+
+def collapsed(tree: Tree, model: Leaves) -> tuple[Tree, Leaves]:
+    """Return the tree without splits both of whose leaves take the same model, and the model of each leaf left."""
+    while True:
+        last = [s for s in range(len(tree.leaf)) if not np.isin(tree.leaf[s + 1 :], (tree.leaf[s], s + 1)).any()]
+        idle = [s for s in last if model[tree.leaf[s]] == model[s + 1]]
+        if not idle:
+            return tree, model
+        s = idle[-1]
+        kept = np.arange(len(tree.leaf)) != s
+        leaf = tree.leaf[kept]
+        tree = Tree(leaf - (leaf > s + 1), tree.direction[kept], tree.threshold[kept], tree.gain[kept])
+        model = np.delete(model, s + 1)
+
+
+def _joined(search: _Search, moments: Floats, n_groups: int) -> Leaves:
+    """Return groups of leaves, joined pair by pair by what joining costs."""
+    n = len(moments)
+    moments = moments.copy()
+    loss = search.losses(moments)
+    group = np.arange(n)
+    cost = np.full((n, n), np.inf)
+    a, b = np.triu_indices(n, 1)
+    cost[a, b] = search.losses(moments[a] + moments[b]) - loss[a] - loss[b]
+    for _ in range(n - n_groups):
+        i, j = np.unravel_index(int(cost.argmin()), cost.shape)
+        moments[i] += moments[j]
+        loss[i] = search.losses(moments[i : i + 1])[0]
+        group[group == j] = i
+        cost[j, :] = cost[:, j] = np.inf
+        others = np.setdiff1d(np.unique(group), [i])
+        if len(others):
+            new = search.losses(moments[i] + moments[others]) - loss[i] - loss[others]
+            cost[np.minimum(others, i), np.maximum(others, i)] = new
+    return np.unique(group, return_inverse=True)[1].reshape(n)
 
 
 # ---------------------------------------------------------------- improving a tree as a whole
@@ -278,13 +366,15 @@ def improved(
     directions: Floats | None = None,
     candidates: NDArray[np.intp] | None = None,
     basis: NDArray[np.intp] | None = None,
+    model: Leaves | None = None,
     rounds: int = 8,
 ) -> Tree:
     """Return a tree of the same form whose splits were each chosen anew, knowing the leaves below them.
 
     Parameters
     ----------
-    As in `grow`; `rounds` over all splits at most, while the squared error falls.
+    As in `grow`. model : (leaves,) the model that each leaf takes, where some share one.
+    rounds : over all splits at most, while the squared error falls.
 
     Notes
     -----
@@ -299,7 +389,10 @@ def improved(
     with one_thread():
         for _ in range(rounds):
             leaf = tree.assign(x)
-            loss = search.loss_in_each_leaf(leaf, tree.n_leaves)
+            if model is None:
+                loss = search.loss_in_each_leaf(leaf, tree.n_leaves)
+            else:
+                loss = search.loss_in_each_leaf(model[leaf], int(model.max()) + 1)[:, model]
             now = float(loss[every, leaf].sum())
             if now > last * (1 - 1e-4):
                 break
