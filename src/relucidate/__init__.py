@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relucidate import errors, examples
+    from relucidate import errors, examples, simplify
     from relucidate.frameworks import load
     from relucidate.frameworks.exporting import export
     from relucidate.html import report
     from relucidate.network import Faithfulness, Network, Patterns
+    from relucidate.simplified import Simplified
     from relucidate.unwrapping import Unwrapped, unwrap
 
 __version__ = "0.1.0.dev0"
@@ -25,9 +26,11 @@ _HOME = {
     "export": "relucidate.frameworks.exporting",
     "load": "relucidate.frameworks",
     "report": "relucidate.html",
+    "simplify": "relucidate.simplify",
     "Faithfulness": "relucidate.network",
     "Network": "relucidate.network",
     "Patterns": "relucidate.network",
+    "Simplified": "relucidate.simplified",
     "Unwrapped": "relucidate.unwrapping",
     "unwrap": "relucidate.unwrapping",
 }
@@ -35,12 +38,14 @@ __all__ = [
     "Faithfulness",
     "Network",
     "Patterns",
+    "Simplified",
     "Unwrapped",
     "errors",
     "examples",
     "export",
     "load",
     "report",
+    "simplify",
     "unwrap",
 ]
 

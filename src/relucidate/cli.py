@@ -17,6 +17,7 @@ from relucidate.errors import ArgumentError, RelucidateError
 
 if TYPE_CHECKING:
     from relucidate.network import Network
+    from relucidate.simplified import Simplified
     from relucidate.unwrapping import Progress, Unwrapped
 
 app = typer.Typer(
@@ -167,6 +168,9 @@ def report(
     output: Output = None,
     architecture: Architecture = None,
     normalise: Normalise = False,
+    models: Annotated[
+        int | None, typer.Option("--models", help="Also put so many linear models in its place, in a section.", min=1)
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -177,9 +181,45 @@ def report(
     with _watching(quiet) as progress, atomic_file(out) as file:
         network = _load(model, link, features, inputs, output, architecture, normalise)
         u = _unwrap(network, data, target, weight, seed, progress)
-        write(u, file, reproduce=_command_line())
+        write(u, file, reproduce=_command_line(), simplified=_simplified(u, models, seed))
     if not quiet:
         _print_summary(u)
+        print(f"wrote {out}")
+
+
+@app.command()
+def simplify(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write: models, rules, curve, coefficients.")],
+    target: Target = None,
+    weight: Weight = None,
+    models: Annotated[
+        int | None, typer.Option("--models", help="How many linear models; by default as few as do as well.", min=1)
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="best, tree, cells, merge, prune, flatten or compress.")
+    ] = "best",
+    link: Link = None,
+    features: Names = None,
+    inputs: Inputs = None,
+    output: Output = None,
+    architecture: Architecture = None,
+    normalise: Normalise = False,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replace thousands of local linear models by a handful, and say on held-out rows what that loses."""
+    from relucidate.frameworks.simplifying import write
+    from relucidate.outputs import atomic_folder
+
+    with _watching(quiet) as progress, atomic_folder(out, overwrite=overwrite) as folder:
+        network = _load(model, link, features, inputs, output, architecture, normalise)
+        u = _unwrap(network, data, target, weight, seed, progress)
+        lines = write(u, folder, method=method, n_models=models, random_state=seed)
+    if not quiet:
+        print("\n".join(lines))
         print(f"wrote {out}")
 
 
@@ -218,7 +258,7 @@ def demo(
         print(
             "A network that predicts mortgage default, trained on 20,000 simulated loans (see examples/home_lending).\n"
         )
-    report(str(example.model), [str(example.train)], out, target=example.target, quiet=quiet)
+    report(str(example.model), [str(example.train)], out, target=example.target, models=8, quiet=quiet)
 
 
 # -------------------------------------------------------------------- what commands share
@@ -244,6 +284,14 @@ def _load(
         architecture=_widths(architecture),
         normalise=normalise,
     )
+
+
+def _simplified(u: Unwrapped, models: int | None, seed: int) -> Simplified | None:
+    if models is None:
+        return None
+    from relucidate.simplify import best
+
+    return best(u, n_models=models, random_state=seed)
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -31,7 +31,7 @@ class UnfaithfulError(RelucidateError):
     """Two things that must say the same do not: the network and its original, or its local linear models."""
 
 
-class DataError(RelucidateError):
+class DataError(RelucidateError, ValueError):
     """The table does not fit what the network expects."""
 
 

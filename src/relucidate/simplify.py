@@ -56,7 +56,7 @@ HELD_OUT = 0.3
 MERGE_FEATURES = 128
 TREE_FEATURES = 48  # that splits are tried on; of more, the most important ones
 SEGMENTS = 2  # leaves of a tree per model: those that differ little share one
-DIRECTIONS = 64  # oblique splits that are tried beside them
+DIRECTIONS = 24  # oblique splits that are tried beside them
 SHRINKAGE = (np.inf, 100.0, 10.0, 1.0)  # rows that the network's own map weighs against a model's rows
 
 Refit = Literal["auto", "response", "decision"]
@@ -716,7 +716,9 @@ class _Study:
         if np.isinf(s):
             said.append("the models are fitted to what the network says")
         else:
-            said.append(f"the models are refitted to the response; the fit to the network counts as {s:g} rows in each")
+            rows = "one row" if s == 1 else f"{s:g} rows"
+            said.append(f"the models are refitted to the response; the fit to the network counts as {rows} in each")
+        said.append("held-out rows had no part in the simplification; the network may have been trained on them")
         return said
 
     def _final(self, method: str, plan: _Plan, k: int, shrinkage: int) -> Simplified:

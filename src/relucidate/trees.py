@@ -367,7 +367,7 @@ def improved(
     candidates: NDArray[np.intp] | None = None,
     basis: NDArray[np.intp] | None = None,
     model: Leaves | None = None,
-    rounds: int = 8,
+    rounds: int = 4,
 ) -> Tree:
     """Return a tree of the same form whose splits were each chosen anew, knowing the leaves below them.
 
@@ -426,9 +426,8 @@ def _chosen_anew(
     rows = np.flatnonzero(tree.pruned(split + 1).assign(x) == tree.leaf[split])
     if len(rows) < 2 * least:
         return None
-    below, above = (
-        loss[rows, _followed(tree, x[rows], leaf, split + 1)] for leaf in (int(tree.leaf[split]), split + 1)
-    )
+    stay, move = (_followed(tree, x[rows], leaf, split + 1) for leaf in (int(tree.leaf[split]), split + 1))
+    below, above = loss[rows, stay], loss[rows, move]
     moves_up = _projected(x[rows], tree.direction[split]) > tree.threshold[split]
     best = float(np.where(moves_up, above, below).sum()) * (1 - 1e-12)
     found = None
@@ -442,9 +441,15 @@ def _chosen_anew(
         total = base + np.cumsum(np.bincount(code, saved, minlength=n + 1))[:n]
         total[(count < least) | (len(rows) - count < least)] = np.inf
         k = int(total.argmin())
-        if total[k] < best:
+        if total[k] < best and _leaves_enough(np.where(code <= k, stay, move), np.where(moves_up, move, stay), least):
             best, found = float(total[k]), (c, float(column.thresholds[k]))
     return found
+
+
+def _leaves_enough(leaf: Leaves, before: Leaves, least: int) -> bool:
+    """Whether no leaf that rows were in is left with fewer than `least` of them."""
+    used = np.unique(before)
+    return bool(np.bincount(leaf, minlength=int(used[-1]) + 1)[used].min() >= least)
 
 
 def _followed(tree: Tree, x: Floats, leaf: int, start: int) -> Leaves:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import relucidate
+from relucidate import deploying
 from relucidate.errors import (
     ArgumentError,
     MissingDependencyError,
@@ -33,6 +34,7 @@ from relucidate.frameworks.reading import Options, Original, Reading
 from relucidate.layers import Activation, Floats, Layer, is_sparse
 from relucidate.network import Network, Provenance
 from relucidate.outputs import atomic_file
+from relucidate.simplified import Simplified
 
 Format = Literal["onnx", "torch", "safetensors", "json", "arrays"]
 Kind = Literal["identity", "relu", "abs", "prelu", "max", "min", "clip"]
@@ -57,12 +59,19 @@ _RELU_ONLY: frozenset[Kind] = frozenset({"relu"})
 _ALL_KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 
 
-def export(network: Network, path: str | os.PathLike[str] | None = None, *, format: Format | None = None) -> Any:
+def export(
+    network: Network | Simplified,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    format: Format | deploying.Format | None = None,
+    **options: Any,
+) -> Any:
     """Return the path of a file that holds the network, or without `path` the network as an object of another framework.
 
     Parameters
     ----------
-    network : what to write.
+    network : what to write. A `Simplified` is written by `relucidate.deploying.export`, as ONNX, Python, SQL, JSON or a
+        scorecard; `options` are its own.
     path : file to write; an earlier file stays until the new one is complete and compared. None for an object.
     format : "onnx" (`.onnx`), "torch" (`.pt`, `.pth`), "safetensors" (`.safetensors`), "json" (`.json`) or "arrays"
         (`.npz`); what the name of the file says if not given.
@@ -117,6 +126,10 @@ def export(network: Network, path: str | os.PathLike[str] | None = None, *, form
     >>> [w.shape for w in weights]
     [(12, 8), (8, 4), (4, 1)]
     """
+    if isinstance(network, Simplified):
+        return deploying.export(network, path, format=format, **options)
+    if options:
+        raise TypeError(f"export got options that a network has no use for: {', '.join(options)}.")
     if not isinstance(network, Network):
         raise ArgumentError(
             f"export takes a Network; got a {type(network).__module__}.{type(network).__qualname__}. Load it first: "

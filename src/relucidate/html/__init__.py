@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relucidate.simplified import Simplified
     from relucidate.unwrapping import Unwrapped
 
 
@@ -15,6 +16,7 @@ def report(
     *,
     title: str | None = None,
     reproduce: str | None = None,
+    simplified: Simplified | None = None,
     overwrite: bool = True,
 ) -> Path:
     """Write a page that says what the network does on the table, and return its path.
@@ -25,10 +27,12 @@ def report(
     path : of the HTML file.
     title : of the page; by default it names the model.
     reproduce : the command or call that makes this page again; the page shows it.
+    simplified : a simplification of the same network, from `relucidate.simplify`; the page then has a section on it.
     overwrite : whether a file that is there already may be replaced.
 
     Raises
     ------
+    ArgumentError : `simplified` is of another network.
     OutputError : the file cannot be written, or is there and `overwrite` is False. What was there is left as it was.
 
     Notes
@@ -46,5 +50,5 @@ def report(
     from relucidate.outputs import atomic_file
 
     with atomic_file(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(render(page(u, title, reproduce)).encode("utf-8"))
+        temporary.write_bytes(render(page(u, title, reproduce, simplified)).encode("utf-8"))
     return Path(path)

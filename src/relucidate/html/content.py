@@ -21,8 +21,10 @@ from relucidate.html.regions import (
     quantity,
     region_table,
 )
+from relucidate.html.simplification import in_short, simplification
 from relucidate.html.words import Name, count, name, number, percent, plural, power
 from relucidate.network import Network
+from relucidate.simplified import Simplified
 from relucidate.unwrapping import Unwrapped
 
 _SCORES = {"auc": "AUC", "log_loss": "log-loss", "mse": "MSE", "r2": "R²"}
@@ -64,7 +66,7 @@ class Page:
     data: dict[str, Any]
 
 
-def page(u: Unwrapped, title: str | None, reproduce: str | None) -> Page:
+def page(u: Unwrapped, title: str | None, reproduce: str | None, simplified: Simplified | None = None) -> Page:
     """Return the content of the report on `u`."""
     importance = feature_importance(u, min(u.network.n_outputs, MAX_OUTPUTS))
     regions = region_table(u, importance)
@@ -75,8 +77,11 @@ def page(u: Unwrapped, title: str | None, reproduce: str | None) -> Page:
     ]
     if u.n_regions > 1:
         sections.append(Section("spread", "How the rows spread over regions", _spread(u)))
+    sections.append(Section("importance", "Importance of the features", _importance(u, importance)))
+    if simplified is not None:
+        content = simplification(u, simplified, importance.sd)
+        sections.append(Section("simplification", "A few models in place of many", content))
     sections += [
-        Section("importance", "Importance of the features", _importance(u, importance)),
         Section("regions", "The regions and their models", _regions(regions)),
         Section("reproduction", "Reproduction", _reproduction(u, reproduce)),
     ]
@@ -84,7 +89,7 @@ def page(u: Unwrapped, title: str | None, reproduce: str | None) -> Page:
         title=name(title or f"Local linear models of {_model_name(u.network)}", 120).short,
         subtitle=_subtitle(u),
         facts=_facts(u),
-        sentences=_sentences(u),
+        sentences=_sentences(u) + ([] if simplified is None else [in_short(simplified)]),
         notes=[name(note, 300).short for note in u.notes[:_NOTES]],
         sections=sections,
         data={"regions": regions.data(), "levels": LEVELS},
