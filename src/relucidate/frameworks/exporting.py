@@ -60,7 +60,7 @@ _ALL_KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 
 
 def export(
-    network: Network | Simplified,
+    network: Network | Simplified | deploying.Deployed,
     path: str | os.PathLike[str] | None = None,
     *,
     format: Format | deploying.Format | None = None,
@@ -126,7 +126,7 @@ def export(
     >>> [w.shape for w in weights]
     [(12, 8), (8, 4), (4, 1)]
     """
-    if isinstance(network, Simplified):
+    if isinstance(network, Simplified | deploying.Deployed):
         return deploying.export(network, path, format=format, **options)
     if options:
         raise TypeError(f"export got options that a network has no use for: {', '.join(options)}.")
