@@ -241,7 +241,8 @@ def test_sql_of_other_dialects(name: str, dialect: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["categories", "oblique", "centre", "hostile"])
 def test_sql_on_many_rows_of_a_table(name: str, tmp_path: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
+    import duckdb
+
     s = CASES[name]
     cells = table(s, 10_000)
     frame = pd.DataFrame(cells, columns=list(s.features.columns)).convert_dtypes()
@@ -395,12 +396,14 @@ def test_words_of_a_dialect(dialect: str) -> None:
 @pytest.mark.parametrize("dialect", SAID)
 @pytest.mark.parametrize("name", ["classes by centre", "categories", "oblique"])
 def test_a_parser_of_the_dialect_reads_it(name: str, dialect: Any) -> None:
-    sqlglot = pytest.importorskip("sqlglot")
+    import sqlglot
+
     assert sqlglot.parse_one(deploying_sql.write(deployed(CASES[name]), dialect=dialect), read=dialect)
 
 
 def test_every_number_is_a_double(tmp_path: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
+    import duckdb
+
     words = deploying_sql._Words("duckdb")
     for value in (0.1, -0.0, 5e-324, 1.7976931348623157e308, 1e22, 1 / 3, 123456789.123456789):
         kind, back = duckdb.execute(f"SELECT typeof({words.number(value)}), {words.number(value)}").fetchall()[0]
