@@ -10,10 +10,16 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("unwrapping", "streaming")
+SCRIPTS = ("unwrapping", "streaming", "images", "merging", "simplifying")
 
 
-def page(unwrapping: dict[str, Any], streaming: dict[str, Any]) -> str:
+def page(
+    unwrapping: dict[str, Any],
+    streaming: dict[str, Any],
+    images: dict[str, Any],
+    merging: dict[str, Any],
+    simplifying: list[dict[str, Any]],
+) -> str:
     """Return the page as Markdown; it quotes ratios, since machines differ and may be shared."""
     lines = [
         "# Benchmarks",
@@ -50,8 +56,51 @@ def page(unwrapping: dict[str, Any], streaming: dict[str, Any]) -> str:
         f"| same regions as in memory (first million rows) | {streaming['same_regions_as_in_memory']} |",
         f"| output under the final name after `kill -9` half-way | {streaming['output_exists']} |",
         f"| rows a second | {streaming['rows'] / streaming['seconds']:,.0f} |",
+        "",
+        "## A convolutional network",
+        "",
+        f"{images['neurons']:,} neurons that switch, {images['stored_weights']:,} weights written out as sparse layers, for",
+        "images of 28 × 28. The rival for the local models is PyTorch's own Jacobian, vectorised, float64, of the same module at",
+        "the same images: it gives slopes alone and is faster; ours gives slopes and intercepts, exact patterns, and the",
+        f"comparison of every row. Largest difference of the slopes: {images['largest_difference_of_slopes']:.1e}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| load the ONNX file, seconds | {images['load_onnx_seconds']:.1f} |",
+        f"| load the live module, seconds | {images['load_module_seconds']:.1f} |",
+        f"| one image, seconds | {images['one_image_seconds']:.1f} |",
+        *(f"| {name}, {images['images']} images | {value:.1f} |" for name, value in images["ratios"].items()),
+        "",
+        f"## Merging {merging['regions']:,} regions of {merging['features']} features",
+        "",
+        "The whole path from all regions to one, by what each merger costs on the rows, against scikit-learn's Ward on the maps",
+        "along the same graph, which does not look at the rows.",
+        "",
+        "| ratio of processor times | |",
+        "|---|---|",
+        *(f"| {name} | {value:.2f} |" for name, value in merging["ratios"].items()),
+        "",
+        "## Simplifying: scores on test rows",
+        "",
+        "AUC, or R² for counts of bikes; mean and standard deviation over the seeds. Random partition: rows put into as many",
+        "groups of the same sizes at random.",
+        "",
+        *_simplified(simplifying),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _simplified(cases: list[dict[str, Any]]) -> list[str]:
+    methods = list(dict.fromkeys(m for case in cases for m in case["scores"]))
+    heads = [f"{case['data']}, {case['models']} models" for case in cases]
+    lines = [f"| | {' | '.join(heads)} |", f"|---|{'---|' * len(cases)}"]
+    for method in methods:
+        cells = []
+        for case in cases:
+            s = case["scores"].get(method)
+            cells.append("" if s is None else f"{s['mean']:.4f}" + (f" ± {s['sd']:.4f}" if s["n"] > 1 else ""))
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
 
 
 def _rival(row: dict[str, Any]) -> str:

@@ -235,9 +235,17 @@ def export(
     normalise: Normalise = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model anew in another format; what was written is read back and compared first."""
+    """Write a model, or a simplification's JSON, in another format; what was written is compared before it is kept."""
     from relucidate.frameworks.exporting import export as write
+    from relucidate.frameworks.simplifying import is_simplified
 
+    if is_simplified(model):
+        from relucidate.deploying import read_json
+
+        write(read_json(model), out)
+        if not quiet:
+            print(f"wrote {out}")
+        return
     network = _load(model, link, features, inputs, output, architecture, normalise)
     write(network, out)
     if not quiet:

@@ -210,7 +210,7 @@ def single(
 ) -> Simplified:
     """Return one linear model for all rows: what any simplification has to beat."""
     study = _Study(u, X, y, sample_weight, refit, 0)
-    return study.carried_out("single", [_TreePlan(study, False, c) for c in study.weightings], 1, 1)
+    return study.carried_out("single", [_TreePlan(study, False, c, 1) for c in study.weightings], 1, 1)
 
 
 def best(

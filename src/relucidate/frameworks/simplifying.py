@@ -10,7 +10,7 @@ from relucidate import simplify
 from relucidate.errors import ArgumentError, clipped
 from relucidate.frameworks.exporting import export
 from relucidate.outputs import safe_cell
-from relucidate.simplified import Simplified
+from relucidate.simplified import ByCentre, ByRule, Simplified
 from relucidate.unwrapping import Unwrapped
 
 if TYPE_CHECKING:
@@ -58,12 +58,27 @@ def write(
         found = simplify.inference(s)
         _csv(found.to_frame(), folder / "coefficients.csv")
         lines.append(f"coefficients.csv: {found.note}")
+    if isinstance(s.route, ByRule | ByCentre):
+        for name in ("simplified.json", "simplified.onnx", "simplified.py"):
+            export(s, folder / name)
+        lines.append(
+            "simplified.json, .onnx and .py predict without the network; relucidate export makes SQL of the first"
+        )
     if method == "flatten":
         flat = simplify.flatten(s, random_state=random_state)
         export(flat.network, folder / "flattened.onnx")
         lines.append(f"flattened.onnx: {flat!r}")
     (folder / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
+
+
+def is_simplified(path: str | Path) -> bool:
+    """Return whether a file is the JSON of a simplification, told by how it begins."""
+    try:
+        with open(path, "rb") as file:
+            return b'"relucidate.simplified/' in file.read(4096)
+    except OSError:
+        return False  # whoever opens it next says why it cannot be
 
 
 def _compressed(u: Unwrapped, folder: Path) -> list[str]:
