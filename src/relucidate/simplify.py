@@ -433,9 +433,8 @@ def compare(
     order = np.random.default_rng(random_state).permutation(study.n)
     cut = int(study.n * HELD_OUT) if test is None else 0
     fitted, held = np.sort(order[cut:]), np.sort(order[:cut])
-    names = list(study.network.features.columns)
     judge = unwrap(study.network, *test).sample if test is not None else study.rows.taken(held)
-    part = unwrap_rows(study, fitted)
+    part = _unwrapped(study, fitted)
     verbs: dict[str, Callable[[], Any]] = {
         "tree": lambda: tree(part, n_models=n_models, random_state=random_state),
         "cells": lambda: cells(part, n_models=n_models, random_state=random_state),
@@ -446,7 +445,6 @@ def compare(
     }
     if study.d > MERGE_FEATURES:
         del verbs["merge"], verbs["published merge"]
-    del names
     rows: list[dict[str, Any]] = [_compared_row("network", u.n_regions, study.network, judge, judge.decision)]
     made: dict[str, Simplified] = {}
     for name, verb in verbs.items():
@@ -465,7 +463,7 @@ def compare(
     return Comparison(tuple(rows), on)
 
 
-def unwrap_rows(study: _Study, rows: NDArray[np.intp]) -> Unwrapped:
+def _unwrapped(study: _Study, rows: NDArray[np.intp]) -> Unwrapped:
     """Return some rows of a study, unwrapped."""
     part = study.rows.taken(rows)
     y = None if part.y is None else _labels_of(study.network, np.asarray(part.y))
@@ -561,8 +559,6 @@ class _Study:
         elif self.y is not None or self.sample_weight is not None:
             raise ArgumentError("y or sample_weight was given without X. Give the rows too, or leave both out.")
         self.rows, self.network, self.notes = u.sample, u.network, list(u.notes)
-        self.patterns = Patterns(u.patterns.packed, u.network.n_bits)
-        self.region_source = u
         if self.refit not in ("auto", "response", "decision"):
             raise ArgumentError(f"refit is {clipped(self.refit)}; expected 'auto', 'response' or 'decision'.")
         self.has_y = self.rows.y is not None
