@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,9 +24,6 @@ from relucidate.frameworks import _proved, keras_graph, load
 from relucidate.frameworks import keras as reader
 from relucidate.frameworks.reading import Options
 from relucidate.network import Network
-
-if find_spec("keras") is None:
-    pytest.skip("Keras is not installed", allow_module_level=True)
 
 # Keras' own, on PyTorch: it asks its variables for arrays in a way that numpy 2 is leaving behind.
 pytestmark = pytest.mark.filterwarnings(

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -262,8 +261,6 @@ for name, net, shape in (("image", image, (8, 8, 1)), ("dense", dense, (6,))):
 @pytest.mark.slow
 def test_exports_of_keras(tmp_path: Path) -> None:
     """In a process of its own, since a process has one backend."""
-    if find_spec("keras") is None:
-        pytest.skip("keras is not installed")
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KERAS, str(tmp_path)], env=environment, check=True, capture_output=True
