@@ -115,10 +115,12 @@ def test_rules_lead_each_row_to_its_model_and_read_in_the_user_s_units(curve: An
     assert set(s.table().columns) >= {"rule", "count", "share", "response_mean", "coef: age", "coef: debt"}
 
 
-def test_rules_name_levels() -> None:
+def test_rules_stay_on_single_features_where_sums_of_them_gain_little() -> None:
     e = examples.home_lending()
     u = rl.unwrap(rl.load(e.model), e.train, e.target)
-    s = simplify.tree(u, n_models=8, oblique=False)
+    s = simplify.tree(u, n_models=8)
+    assert isinstance(s.route, ByRule)
+    assert not s.route.tree.is_oblique()
     test = pd.read_parquet(e.test)
     network = rl.unwrap(u.network, e.test, e.target).scores["auc"]
     assert roc_auc_score(test[e.target], s.decision(test)) > network - 0.003
