@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +13,8 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
+from drawing import assert_legible, axes, caption, points, texts
 from relucidate import plot
 from relucidate.errors import ArgumentError
 from relucidate.features import Features
@@ -124,43 +122,13 @@ def closed() -> Iterator[None]:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
-def axes(width: float = 6.8, height: float = 6.0) -> Axes:
-    return Figure(figsize=(width, height), layout="constrained").add_subplot()
-
-
-def texts(ax: Axes) -> list[Text]:
-    """All that is written in the figure and can be seen."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
-    ticks: list[Text] = []
-    for part in figure.axes:
-        if part.axison:
-            for axis, limits in ((part.xaxis, part.get_xlim()), (part.yaxis, part.get_ylim())):
-                drawn = [tick for tick in axis.get_major_ticks() if min(limits) <= tick.get_loc() <= max(limits)]
-                ticks += [axis.label, *(label for tick in drawn for label in (tick.label1, tick.label2))]
-    written = [*ticks, *ax.texts, ax._left_title]  # type: ignore[attr-defined]
-    return [text for text in written if text.get_text() and text.get_visible()]
-
-
 # ---------------------------------------------------------------- laws of every picture
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PICTURES)
 def test_no_text_lies_on_other_text_or_outside(name: str, width: float) -> None:
-    ax = PICTURES[name](axes(width, 7.5))
-    written = texts(ax)
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    boxes = [text.get_window_extent() for text in written]
-    for text, box in zip(written, boxes, strict=True):
-        assert box.x0 >= -1, text.get_text()
-        assert box.x1 <= figure.bbox.x1 + 1, text.get_text()
-        assert box.y0 >= -1, text.get_text()
-    for (a, text), (b, other) in combinations(zip(boxes, written, strict=True), 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert min(wide, high) <= 1.5, (text.get_text(), other.get_text())
+    assert_legible(PICTURES[name](axes(width, 7.5)))
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -199,16 +167,6 @@ def test_importing_draws_on_no_library() -> None:
 
 
 # ---------------------------------------------------------------- what each shows
-
-
-def caption(ax: Axes) -> str:
-    return " ".join(ax.texts[-1].get_text().split())
-
-
-def points(ax: Axes, marker: str = "o") -> list[tuple[float, float]]:
-    """The points of lines drawn as dots, in the order in which they were drawn."""
-    found = [line.get_xydata() for line in ax.lines if line.get_marker() == marker]
-    return [(float(x), float(y)) for xy in found for x, y in np.asarray(xy)]
 
 
 def test_curve_shows_loss_band_and_choice() -> None:

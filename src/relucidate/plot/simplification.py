@@ -1,7 +1,4 @@
-"""Pictures of results, with matplotlib: each function draws what was computed, and returns the axes it drew on.
-
-Text is set at 7 to 9 points, so that a picture can be read at the width of one column (3.4 inches) and of two.
-"""
+"""Pictures of simplifications: how many models, what they say, what they lose, how well their coefficients are known."""
 
 from __future__ import annotations
 
@@ -9,14 +6,40 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from relucidate.errors import ArgumentError, MissingDependencyError, clipped, shown
+from relucidate.errors import ArgumentError, clipped, shown
 from relucidate.features import Feature, Features
 from relucidate.layers import Floats
+from relucidate.plot.parts import (
+    BLUE,
+    DIVERGING,
+    GRID,
+    LINE,
+    NAME,
+    NARROW,
+    ONE,
+    QUIET,
+    SKY,
+    SMALL,
+    TWO,
+    VERMILION,
+    WIDE,
+    axes_for,
+    characters,
+    finished,
+    frame_of,
+    inches,
+    label_rows,
+    label_step,
+    listed,
+    right_column,
+    short,
+    write,
+)
 from relucidate.simplified import SCORE_NAMES, ByRule, Curve, Simplified, in_words
 from relucidate.trees import Tree
 
@@ -27,22 +50,8 @@ if TYPE_CHECKING:
     from relucidate.inference import Inference
     from relucidate.merging import MergePath
 
-# Okabe & Ito 2008: told apart by readers with any of the usual kinds of colour vision.
-BLUE, VERMILION, SKY, QUIET, GRID = "#0072b2", "#d55e00", "#56b4e9", "#666666", "#e3e3e3"
-DIVERGING = "PuOr"  # orange below 0, purple above
-
-_TITLE, _TEXT, _SMALL = 9.0, 8.0, 7.0  # points
-_CHARACTER = 0.56  # average width of a character, in sizes of its font
-_WIDE = 0.64  # width of a character in words of few, which may all be wide
-_LINE = 1.3  # height of a line of text, in sizes of its font
-_HINTING = 0.92  # text is up to so much narrower at one resolution than at another
-_NAME = 26  # characters of a feature's name that are shown
 _REASONS = 8  # models shown of which there is nothing but the reason why they have no inference
 _LEAF = 1.2  # inches for the words beside a leaf
-_NARROW = 5.0  # inches: below, rules have no room beside other things
-_ONE, _TWO = 4.8, 6.8  # inches: default widths of pictures without and with long labels
-
-Box: TypeAlias = tuple[float, float]
 
 
 # ---------------------------------------------------------------- how many models
@@ -68,7 +77,7 @@ def curve(result: Simplified | Curve, ax: Axes | None = None) -> Axes:
     found = result.curve if isinstance(result, Simplified) else result
     if not isinstance(found, Curve):
         raise ArgumentError("There is no curve to draw: give a simplification for which several sizes were looked at.")
-    ax = _axes(ax, _ONE, 3.2)
+    ax = axes_for(ax, ONE, 3.2)
     k, loss, error = found.n_models, found.loss, found.error
     ax.fill_between(k, loss - error, loss + error, color=SKY, alpha=0.35, linewidth=0)
     ax.plot(k, loss, color=BLUE, marker="o", markersize=3.5, linewidth=1.4)
@@ -78,7 +87,7 @@ def curve(result: Simplified | Curve, ax: Axes | None = None) -> Axes:
     ax.margins(y=0.12)
     first = at == 0  # a curve that falls leaves room below on the left, above on the right
     where, offset = (float(k[at]), float(loss[at])), (4, 7) if first else (-2, -8)
-    _text(
+    write(
         ax, _models(found.chosen), where, offset, "left" if first else "right", VERMILION, "bottom" if first else "top"
     )
     ax.grid(axis="y", color=GRID, linewidth=0.7)
@@ -86,7 +95,7 @@ def curve(result: Simplified | Curve, ax: Axes | None = None) -> Axes:
     ax.set_ylabel(textwrap.fill(f"held-out {found.measure}", 30))
     said = f"{_models(found.chosen)}{', as asked for' if found.rule == 'given' else f': {found.rule}'}."
     band = "Band: ± one standard error of the difference to the best."
-    return _finished(ax, "Held-out loss by number of models", f"{said} {band}")
+    return finished(ax, "Held-out loss by number of models", f"{said} {band}")
 
 
 def _models(n: int) -> str:
@@ -129,22 +138,22 @@ def comparison(result: Any, ax: Axes | None = None, score: str | None = None) ->
     -----
     The best is on top. Methods without the score are named below the picture.
     """
-    frame = _frame(result)
+    frame = frame_of(result)
     column = _score_column(frame, score)
     lower_is_better = column in ("log_loss", "mse")
     is_network = frame["method"].astype(str) == "network"
     dots = frame[~is_network & frame[column].notna()].sort_values(column, ascending=lower_is_better, kind="stable")
     if len(dots) == 0:
         raise ArgumentError(f"No method of this table has a value in {clipped(column)}.")
-    ax = _axes(ax, _ONE, 1.3 + 0.24 * len(dots))
+    ax = axes_for(ax, ONE, 1.3 + 0.24 * len(dots))
     y = np.arange(len(dots))
     ax.plot(dots[column].to_numpy(float), y, "o", color=BLUE, markersize=6, zorder=3)
-    _right_column(ax, y, [f"{v:.4f}" for v in dots[column]])
+    right_column(ax, y, [f"{v:.4f}" for v in dots[column]])
     reference = frame.loc[is_network, column].dropna()
     ax.set_ylim(len(dots) - 0.4, -0.6 - 0.9 * bool(len(reference)))
     if len(reference):
         _network_line(ax, float(reference.iloc[0]))
-    _rows(ax, y, [_method_label(*pair) for pair in zip(dots["method"], dots["n_models"], strict=True)])
+    label_rows(ax, y, [_method_label(*pair) for pair in zip(dots["method"], dots["n_models"], strict=True)])
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.locator_params(axis="x", nbins=4)
     name = "fidelity (explained variance of the network's decisions)"
@@ -152,8 +161,8 @@ def comparison(result: Any, ax: Axes | None = None, score: str | None = None) ->
     ax.set_xlabel(name + (" (lower is better)" if lower_is_better else " (higher is better)"))
     said = f"On {result.on}. " if getattr(result, "on", "") else ""
     absent = [str(m) for m in frame.loc[frame[column].isna(), "method"]]
-    said += f"Not shown, without this score: {_listed(absent)}." if absent else ""
-    return _finished(ax, "What each simplification keeps", said.strip())
+    said += f"Not shown, without this score: {listed(absent)}." if absent else ""
+    return finished(ax, "What each simplification keeps", said.strip())
 
 
 def _score_column(frame: pd.DataFrame, score: str | None) -> str:
@@ -173,7 +182,7 @@ def _score_column(frame: pd.DataFrame, score: str | None) -> str:
 
 def _method_label(method: object, n_models: Any) -> str:
     known = n_models is not None and np.isfinite(float(n_models))
-    return _short(method, 30) + (f" ({_models(int(n_models))})" if known else "")
+    return short(method, 30) + (f" ({_models(int(n_models))})" if known else "")
 
 
 def _network_line(ax: Axes, value: float) -> None:
@@ -185,7 +194,7 @@ def _network_line(ax: Axes, value: float) -> None:
     right = value > (low + high) / 2
     top = ax.get_ylim()[1]
     where = (value, top + 0.55)
-    _text(ax, f"network {value:.4f}", where, (-4 if right else 4, 0), "right" if right else "left", VERMILION, "center")
+    write(ax, f"network {value:.4f}", where, (-4 if right else 4, 0), "right" if right else "left", VERMILION, "center")
 
 
 # ---------------------------------------------------------------- mergers
@@ -221,7 +230,7 @@ def dendrogram(path: MergePath, n: int = 30, n_models: int | None = None, ax: Ax
     height = linkage[:, 2] = linkage[:, 2] / path.moments.weight.sum()
     drawn = coordinates(linkage, no_plot=True)
     rows = np.bincount(path.labels(n), weights=path.moments.count, minlength=n).astype(np.int64)
-    ax = _axes(ax, _ONE, 1.2 + 0.16 * n)
+    ax = axes_for(ax, ONE, 1.2 + 0.16 * n)
     cut = _cut(height, n, n_models)
     for depth, place in zip(drawn["dcoord"], drawn["icoord"], strict=True):
         below = cut is not None and max(depth) <= cut
@@ -229,7 +238,7 @@ def dendrogram(path: MergePath, n: int = 30, n_models: int | None = None, ax: Ax
     if cut is not None:
         ax.axvline(cut, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 2)))
     leaves = 5.0 + 10.0 * np.arange(n)
-    _rows(ax, leaves, [f"{rows[leaf]:,}" for leaf in drawn["leaves"]], every=_label_step(ax, n))
+    label_rows(ax, leaves, [f"{rows[leaf]:,}" for leaf in drawn["leaves"]], every=label_step(ax, n))
     ax.set_ylim(0, 10 * n)
     ax.set_xlim(left=min(0.0, float(height.min())))
     ax.margins(x=0.03)
@@ -238,7 +247,7 @@ def dendrogram(path: MergePath, n: int = 30, n_models: int | None = None, ax: Ax
     said = f"The last {n - 1:,} of {path.n_regions - 1:,} mergers are shown."
     if n_models is not None:
         said += f" Dashed: the cut that leaves {_models(n_models)}."
-    return _finished(ax, f"How the last {n} models join", said)
+    return finished(ax, f"How the last {n} models join", said)
 
 
 def _cut(height: Floats, n: int, n_models: int | None) -> float | None:
@@ -280,16 +289,16 @@ def inference(
     A dot is filled if its interval leaves out 0. A model without inference is grey, with the reason; its estimates are
     shown where there is room for all.
     """
-    frame = _coefficients(_frame(result), spread)
+    frame = _coefficients(frame_of(result), spread)
     names = _group_names(frame, groups)
     kept = _largest(frame, most)
     lines = list(_forest(frame, kept, names))
-    ax = _axes(ax, _TWO, 1.4 + 0.19 * len(lines))
-    width = _characters(0.5 * _inches(ax)[0], _SMALL)
+    ax = axes_for(ax, TWO, 1.4 + 0.19 * len(lines))
+    width = characters(0.5 * inches(ax)[0], SMALL)
     for y, line in enumerate(lines):
         _forest_line(ax, y, line, width)
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
-    _rows(ax, np.arange(len(lines)), [line.label for line in lines])
+    label_rows(ax, np.arange(len(lines)), [line.label for line in lines])
     for label, line in zip(ax.get_yticklabels(), lines, strict=True):
         label.set_fontweight("bold" if line.is_head else "normal")
         label.set_color(QUIET if line.reason or line.is_grey else "black")
@@ -300,7 +309,7 @@ def inference(
     per = "unit" if spread is None else "standard deviation"
     interval = "interval" if level is None else f"{100 * level:g} % interval"
     ax.set_xlabel(f"coefficient and {interval}, per {per} of each feature")
-    return _finished(ax, "Coefficients and how well they are known", _forest_caption(result, frame, kept))
+    return finished(ax, "Coefficients and how well they are known", _forest_caption(result, frame, kept))
 
 
 def _coefficients(frame: pd.DataFrame, spread: ArrayLike | None) -> pd.DataFrame:
@@ -333,7 +342,7 @@ def _group_names(frame: pd.DataFrame, groups: Sequence[str] | None) -> list[str]
     n = int(frame["group"].max()) + 1
     if groups is not None and len(groups) < n:
         raise ArgumentError(f"{len(groups)} names were given for {n} models; give one each.")
-    return [_short(f"model {g}" if groups is None else groups[g], 40) for g in range(n)]
+    return [short(f"model {g}" if groups is None else groups[g], 40) for g in range(n)]
 
 
 def _largest(frame: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -375,13 +384,13 @@ def _forest(frame: pd.DataFrame, kept: pd.DataFrame, names: Sequence[str]) -> It
         yield _Line(names[g], True, str(frame.loc[frame["group"] == g, "reason"].iloc[0]))
         numbers = mine[["estimate", "lower", "upper"]].to_numpy(float).tolist()
         for term, output, (estimate, lower, upper) in zip(mine["term"], mine["output"], numbers, strict=True):
-            suffix = f" [{_short(output, 14)}]" if outputs else ""
-            yield _Line(_short(term, _NAME) + suffix, values=(estimate, lower, upper))
+            suffix = f" [{short(output, 14)}]" if outputs else ""
+            yield _Line(short(term, NAME) + suffix, values=(estimate, lower, upper))
 
 
 def _forest_line(ax: Axes, y: int, line: _Line, width: int) -> None:
     if line.reason:
-        words = ax.text(0.01, y, _short(f"no inference: {line.reason}", width), fontsize=_SMALL, color=QUIET)
+        words = ax.text(0.01, y, short(f"no inference: {line.reason}", width), fontsize=SMALL, color=QUIET)
         words.set(transform=ax.get_yaxis_transform(), va="center", style="italic", parse_math=False)
     if line.values is None:
         return
@@ -445,36 +454,36 @@ def models(
     cells = coef * unit
     order = np.argsort(-np.abs(cells).max(axis=0), kind="stable") if spread is not None else np.arange(d)
     columns = np.sort(order[:most])
-    ax = _axes(ax, _TWO, 2.2 + 0.42 * K)
+    ax = axes_for(ax, TWO, 2.2 + 0.42 * K)
     drawn = ax.imshow(cells[:, columns], cmap=DIVERGING, aspect="auto", interpolation="nearest")
     reach = float(np.abs(cells).max()) or 1.0
     drawn.set_clim(-reach, reach)
     sums = _model_rows(ax, result)
-    names = [_short(result.features.names[j], _NAME) for j in columns]
-    ax.set_xticks(np.arange(len(columns)), names, rotation=90, fontsize=_SMALL, parse_math=False)
+    names = [short(result.features.names[j], NAME) for j in columns]
+    ax.set_xticks(np.arange(len(columns)), names, rotation=90, fontsize=SMALL, parse_math=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, fraction=0.05, aspect=24)
     per = "share of the feature's largest" if spread is None else "per standard deviation of the feature"
-    bar.set_label(textwrap.fill(f"coefficient, {per}", 30), fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label(textwrap.fill(f"coefficient, {per}", 30), fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
-    said = [f"Output {_short(result.network.outputs[output], 30)}, one of {n_outputs:,}."] if n_outputs > 1 else []
+    said = [f"Output {short(result.network.outputs[output], 30)}, one of {n_outputs:,}."] if n_outputs > 1 else []
     said += [f"{len(columns):,} of {d:,} features are shown."] if len(columns) < d else []
-    return _finished(ax, f"The coefficients of {_models(K)}", " ".join([*said, *sums]))
+    return finished(ax, f"The coefficients of {_models(K)}", " ".join([*said, *sums]))
 
 
 def _model_rows(ax: Axes, result: Simplified) -> list[str]:
     """Label each row with its model, and its rule where there is room; return what the sums in the rules are."""
     K = result.n_models
     rules, sums = short_rules(result)
-    wide, high = _inches(ax)
-    lines = max(1, int(0.8 * high / K / (_SMALL * _LINE / 72)))
-    width = _characters(0.4 * wide, _SMALL)
-    if wide < _NARROW:
+    wide, high = inches(ax)
+    lines = max(1, int(0.8 * high / K / (SMALL * LINE / 72)))
+    width = characters(0.4 * wide, SMALL)
+    if wide < NARROW:
         rules, sums, width = [[] for _ in rules], [], 40
     labels = [_model_label(m, int(result.count[m]), rules[m], width, min(lines, 4)) for m in range(K)]
-    _rows(ax, np.arange(K), labels, every=_label_step(ax, K))
+    label_rows(ax, np.arange(K), labels, every=label_step(ax, K))
     for label in ax.get_yticklabels():
         label.set(linespacing=1.05)
     return _told(sums)
@@ -484,12 +493,12 @@ def _model_label(m: int, count: int, rules: Sequence[str], width: int, lines: in
     rows = f"{count:,} row" + ("" if count == 1 else "s")
     head, rule = f"{m} · {rows}", " or ".join(rules)
     if not rule or lines == 1:
-        return _short(f"{head} · {rule}" if rule else head, width)
+        return short(f"{head} · {rule}" if rule else head, width)
     wrapped = textwrap.wrap(rule, width, max_lines=lines - 1, placeholder=" …")
     return "\n".join([head, *wrapped])
 
 
-def short_rules(result: Simplified, limit: int = _NAME) -> tuple[list[list[str]], list[tuple[str, str]]]:
+def short_rules(result: Simplified, limit: int = NAME) -> tuple[list[list[str]], list[tuple[str, str]]]:
     """Return the rules of each model with sums of features under short names, and what those sums are.
 
     Parameters
@@ -520,8 +529,8 @@ def _unbroken(rule: str) -> str:
 
 def _shortened(features: Features, limit: int) -> Features:
     def shorter(item: Feature) -> Feature:
-        levels = tuple(_short(v, limit) if isinstance(v, str) else v for v in item.levels)
-        return replace(item, name=_short(item.name, limit), column=_short(item.column, limit), levels=levels)
+        levels = tuple(short(v, limit) if isinstance(v, str) else v for v in item.levels)
+        return replace(item, name=short(item.name, limit), column=short(item.column, limit), levels=levels)
 
     return replace(features, items=tuple(shorter(item) for item in features.items))
 
@@ -596,25 +605,25 @@ def tree(result: Simplified, ax: Axes | None = None) -> Axes:
     root = _grown(named, features)
     nodes = list(root.walk())
     leaves = [node for node in nodes if node.leaf >= 0]
-    ax = _axes(ax, _TWO, 0.9 + 0.4 * len(leaves))
+    ax = axes_for(ax, TWO, 0.9 + 0.4 * len(leaves))
     depth = max(max(node.depth for node in nodes), 1)
-    wide, high = _inches(ax)
+    wide, high = inches(ax)
     step = max(wide - _LEAF, 0.3 * wide) / depth  # inches from a node to the next
     for i, leaf in enumerate(leaves):
         leaf.y = float(i)
-    fits = 72 * 0.8 * high / len(leaves) / (2 * _LINE)  # two lines a leaf
-    size = min(max(72 * (step - 0.08) / (9 * _WIDE), 5.0), _SMALL, max(fits, 3.0))
+    fits = 72 * 0.8 * high / len(leaves) / (2 * LINE)  # two lines a leaf
+    size = min(max(72 * (step - 0.08) / (9 * WIDE), 5.0), SMALL, max(fits, 3.0))
     first = len(ax.texts)
-    _draw_node(ax, root, result, route, depth, max(int(72 * (step - 0.08) / (size * _WIDE)), 6))
+    _draw_node(ax, root, result, route, depth, max(int(72 * (step - 0.08) / (size * WIDE)), 6))
     for words in ax.texts[first:]:
-        words.set_fontsize(size if words.get_color() == "black" else min(_SMALL, max(fits, 3.0)))
+        words.set_fontsize(size if words.get_color() == "black" else min(SMALL, max(fits, 3.0)))
     ax.set_ylim(len(leaves) - 0.4, -0.6)
     ax.set_xlim(-0.02, depth + _LEAF / step)
     ax.set_axis_off()
     mean = "" if result.response is None else " and the mean response"
     shared = "" if len(leaves) == result.n_models else " of the model, which several leaves share"
     said = [f"Each leaf: its model, the rows{mean}{shared}.", "Thresholds are rounded.", *_told(sums)]
-    return _finished(ax, f"Which of {_models(result.n_models)} a row takes", " ".join(said))
+    return finished(ax, f"Which of {_models(result.n_models)} a row takes", " ".join(said))
 
 
 @dataclass(eq=False)
@@ -660,12 +669,12 @@ def _draw_node(ax: Axes, node: _Node, result: Simplified, route: ByRule, depth: 
     else:
         end = float(depth)
         words = _leaf_words(result, int(route.model[node.leaf]))
-        _text(ax, words, (end, node.y), (4, 0), "left", BLUE, "center")
+        write(ax, words, (end, node.y), (4, 0), "left", BLUE, "center")
     if node.depth:
         ax.plot([node.depth - 1, end], [node.y, node.y], color=QUIET, linewidth=1.0)
         what, how = _halves(node.condition)
-        for words, drop, va in ((_short(what, width), 2, "bottom"), (_short(how, max(width, 10)), -2, "top")):
-            _text(ax, words, (node.depth - 1.0, node.y), (3, drop), "left", "black", va)
+        for words, drop, va in ((short(what, width), 2, "bottom"), (short(how, max(width, 10)), -2, "top")):
+            write(ax, words, (node.depth - 1.0, node.y), (3, drop), "left", "black", va)
 
 
 def _halves(condition: str) -> tuple[str, str]:
@@ -683,124 +692,3 @@ def _leaf_words(result: Simplified, m: int) -> str:
     if result.response is not None and result.response.shape[1] == 1:
         words += f"\nmean {result.response[m, 0]:.3g}"
     return words
-
-
-# ---------------------------------------------------------------- parts
-
-
-def _axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return the axes given, or those of a new figure of so many inches; with small text and few lines."""
-    if ax is None:
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError:
-            raise MissingDependencyError("Pictures need matplotlib: pip install matplotlib") from None
-        _, ax = plt.subplots(figsize=(width, min(height, 40.0)), layout="constrained")
-    ax.tick_params(labelsize=_TEXT, color=QUIET)
-    ax.xaxis.label.set_fontsize(_TEXT)
-    ax.yaxis.label.set_fontsize(_TEXT)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.set_axisbelow(True)
-    return ax
-
-
-def _inches(ax: Axes) -> Box:
-    """Return the width and height that the axes have with their labels, before anything is laid out."""
-    whole = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
-    spec = ax.get_subplotspec()
-    box = ax.get_position() if spec is None else spec.get_position(ax.figure)  # type: ignore[arg-type]
-    inner = 1.0 / 0.77  # the default margins, which a layout takes back
-    return float(whole[0] * min(box.width * inner, 1.0)), float(whole[1] * min(box.height * inner, 1.0))
-
-
-def _characters(inches: float, size: float) -> int:
-    """Return how many characters fit."""
-    return max(int(72 * inches / (size * _CHARACTER)), 6)
-
-
-def _label_step(ax: Axes, n: int) -> int:
-    """Return every how many rows a label has room."""
-    room = 0.7 * _inches(ax)[1] / (_SMALL * _LINE / 72)
-    return max(1, math.ceil(n / max(room, 1.0)))
-
-
-def _rows(ax: Axes, y: NDArray[Any], labels: Sequence[str], every: int = 1) -> None:
-    ax.set_yticks(y[::every], labels[::every], fontsize=_SMALL, parse_math=False)
-    ax.tick_params(axis="y", length=0)
-
-
-def _right_column(ax: Axes, y: NDArray[Any], texts: Sequence[str]) -> None:
-    """Write numbers in a column at the right edge."""
-    for place, text in zip(y, texts, strict=True):
-        ax.text(1.02, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=_SMALL, color=QUIET)
-
-
-def _text(
-    ax: Axes,
-    text: str,
-    xy: Box,
-    offset: Box,
-    ha: Any,
-    colour: str,
-    va: Any = "bottom",
-) -> None:
-    """Write beside a point, `offset` points away."""
-    note = ax.annotate(text, xy, offset, textcoords="offset points", ha=ha, va=va, fontsize=_SMALL, color=colour)
-    note.set_parse_math(False)
-
-
-def _finished(ax: Axes, title: str, caption: str) -> Axes:
-    """Set the title and the caption, and wrap them and the label of the axis to the width that was laid out."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    for _ in range(2):  # the second layout starts from ticks that fit the first
-        figure.draw_without_rendering()
-    inner, outer = ax.get_window_extent(), ax.get_tightbbox() or ax.get_window_extent()
-    left = max(outer.x0, figure.bbox.x0 + 2)
-    _fitted(ax.xaxis.label, inner.width)
-    start = (left - inner.x0) / inner.width
-    ax.set_title(title, loc="left", x=start, fontsize=_TITLE, fontweight="bold", parse_math=False)
-    _fitted(ax._left_title, inner.x1 - left)  # type: ignore[attr-defined]
-    if caption:
-        lower = (ax.get_tightbbox() or outer).y0
-        offset = (0.0, (lower - inner.y0) * 72 / figure.dpi - 5)
-        note = ax.annotate(caption, (start, 0), offset, xycoords="axes fraction", textcoords="offset points", va="top")
-        note.set(fontsize=_SMALL, color=QUIET, parse_math=False)
-        _fitted(note, inner.x1 - left)
-    return ax
-
-
-def _fitted(text: Any, width: float) -> None:
-    """Break a text into lines that are no wider than so many pixels, at other resolutions too."""
-    width *= _HINTING
-    whole = text.get_text()
-    drawn = text.get_window_extent().width
-    n = len(whole) if drawn <= width else int(1.1 * len(whole) * width / drawn)
-    while drawn > width and n > 8:
-        text.set_text(textwrap.fill(whole, n))
-        drawn = text.get_window_extent().width
-        n -= 1
-
-
-def _short(value: object, limit: int) -> str:
-    """Return text on one line of at most `limit` characters, cut in the middle, what cannot be printed as "?"."""
-    text = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "?" for c in str(value)[: 10 * limit + 1000])
-    if len(text) <= limit:
-        return text
-    tail = max(limit // 3, 1)
-    return text[: max(limit - tail - 1, 1)] + "…" + text[-tail:]
-
-
-def _listed(names: Sequence[str], limit: int = 6) -> str:
-    """Return names with commas between them, and the number of those left out."""
-    text = ", ".join(_short(name, _NAME) for name in names[:limit])
-    return text + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
-
-
-def _frame(result: Any) -> pd.DataFrame:
-    """Return the table of a result."""
-    frame = result.to_frame() if hasattr(result, "to_frame") else result
-    if not hasattr(frame, "columns"):
-        raise ArgumentError(f"A {type(result).__name__} cannot be drawn here: give a result, or its to_frame().")
-    return frame
