@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array, csr_matrix
 
-from relucidate.errors import ColumnError, DataError, ValueInDataError
+from relucidate.errors import ArgumentError, ColumnError, DataError, ValueInDataError
 from relucidate.features import Feature, Features
 
 NAMES = ("age", "income", "Score")
@@ -422,3 +422,34 @@ def _timed(action: Any) -> float:
     start = time.process_time()
     action()
     return time.process_time() - start
+
+
+# ---------------------------------------------------------------- finding features
+
+
+def one_hot() -> Features:
+    items = (
+        Feature("age", "age"),
+        *(Feature(f"job={v}", "job", "level", (v,)) for v in ("a", "b")),
+        Feature("debt", "debt"),
+    )
+    return Features(items, ("age", "job", "debt"), True)
+
+
+def test_features_are_found_by_name_column_and_position() -> None:
+    f = one_hot()
+    assert f.find("age") == ("age", (0,))
+    assert f.find("job") == ("job", (1, 2))
+    assert f.find("job=b") == ("job=b", (2,))
+    assert f.find(3) == ("debt", (3,))
+    with pytest.raises(ArgumentError, match=r"'dept' is no feature of this network. Did you mean 'debt'\?"):
+        f.find("dept")
+    with pytest.raises(ArgumentError, match="expected 0 to 3"):
+        f.find(4)
+
+
+def test_values_are_added_up_within_columns() -> None:
+    np.testing.assert_array_equal(one_hot().grouped(np.arange(8.0).reshape(2, 4)), [[0, 3, 3], [4, 11, 7]])
+    plain = Features.plain(3)
+    values = np.ones((2, 5, 3))
+    assert plain.grouped(values) is values

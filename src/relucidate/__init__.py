@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relucidate import errors, examples, simplify
+    from relucidate import errors, examples, interpret, simplify
     from relucidate.frameworks import load
     from relucidate.frameworks.exporting import export
     from relucidate.html import report
@@ -24,6 +24,7 @@ _HOME = {
     "errors": "relucidate.errors",
     "examples": "relucidate.examples",
     "export": "relucidate.frameworks.exporting",
+    "interpret": "relucidate.interpret",
     "load": "relucidate.frameworks",
     "report": "relucidate.html",
     "simplify": "relucidate.simplify",
@@ -43,6 +44,7 @@ __all__ = [
     "errors",
     "examples",
     "export",
+    "interpret",
     "load",
     "report",
     "simplify",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from relucidate.errors import ColumnError, DataError, ValueInDataError, clipped, shown
+from relucidate.errors import ArgumentError, ColumnError, DataError, ValueInDataError, clipped, shown
 
 if TYPE_CHECKING:
     from relucidate.layers import Floats
@@ -93,6 +94,39 @@ class Features:
         for i, feature in enumerate(self.items):
             at.setdefault(feature.column, []).append(i)
         return tuple((column, tuple(indices)) for column, indices in at.items())
+
+    def grouped(self, values: Floats) -> Floats:
+        """Return values (…, n_features) added up within `groups`, (…, n_groups)."""
+        if len(self.groups) == len(self):
+            return values
+        return np.stack([values[..., list(indices)].sum(axis=-1) for _, indices in self.groups], axis=-1)
+
+    def find(self, feature: str | int) -> tuple[str, tuple[int, ...]]:
+        """Return the name and the indices of one feature, or of all that are made from one column.
+
+        Parameters
+        ----------
+        feature : name of a feature or of a column of the user's, or position of a feature.
+
+        Raises
+        ------
+        ArgumentError : there is none.
+        """
+        if isinstance(feature, int | np.integer) and not isinstance(feature, bool):
+            if not 0 <= feature < len(self):
+                raise ArgumentError(
+                    f"feature is {feature}; there are {len(self)} features, so expected 0 to {len(self) - 1}."
+                )
+            return self.names[feature], (int(feature),)
+        for column, indices in self.groups:
+            if column == feature:
+                return column, indices
+        if feature in self.names:
+            return str(feature), (self.names.index(str(feature)),)
+        known = list(dict.fromkeys([*(column for column, _ in self.groups), *self.names]))
+        alike = get_close_matches(str(feature), known, 3)
+        hint = f"Did you mean {' or '.join(map(repr, alike))}?" if alike else f"There are {shown(known, 12)}."
+        raise ArgumentError(f"{clipped(feature)} is no feature of this network. {hint}")
 
     def renamed(self, names: Sequence[str]) -> Features:
         """Return the same plain features under other names."""

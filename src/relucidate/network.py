@@ -224,6 +224,21 @@ class Network:
         """Columns of `predict_proba`; 0 for a regression."""
         return max(self.n_outputs, 2) if self.is_classifier else 0
 
+    def output_index(self, output: str | int) -> int:
+        """Return the position of an output, given by name or position.
+
+        Raises
+        ------
+        ArgumentError : there is none.
+        """
+        if isinstance(output, int | np.integer) and not isinstance(output, bool):
+            if 0 <= output < self.n_outputs:
+                return int(output)
+            raise ArgumentError(f"output is {output}; expected 0 to {self.n_outputs - 1}.")
+        if output in self.outputs:
+            return self.outputs.index(output)
+        raise ArgumentError(f"{clipped(output)} is no output of this network; it has {shown(self.outputs, 12)}.")
+
     def __repr__(self) -> str:
         kinds = sorted({name for layer in self.hidden for name in layer.activation.names} - {"identity"})
         widths = " → ".join(str(w) for w in (self.n_features, *(layer.weight.shape[0] for layer in self.layers)))

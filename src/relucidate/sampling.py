@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,16 @@ class Sample:
     def weights(self) -> Floats:
         """Weights (s,), ones where none were given."""
         return np.ones(len(self.row)) if self.weight is None else np.asarray(self.weight)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Weighted mean of each feature (n_features,)."""
+        return self.weights @ self.x / self.weights.sum()
+
+    @cached_property
+    def sd(self) -> Floats:
+        """Weighted standard deviation of each feature (n_features,), about `mean`."""
+        return np.sqrt(np.maximum(self.weights @ (self.x - self.mean) ** 2 / self.weights.sum(), 0))
 
 
 class Sampler:
