@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from relucidate.network import Network
+
 # Okabe & Ito 2008: told apart by readers with any of the usual kinds of colour vision.
 BLUE, VERMILION, SKY, QUIET, GRID = "#0072b2", "#d55e00", "#56b4e9", "#666666", "#e3e3e3"
 DIVERGING = "PuOr"  # orange below 0, purple above
@@ -150,3 +152,19 @@ def frame_of(result: Any) -> pd.DataFrame:
     if not hasattr(frame, "columns"):
         raise ArgumentError(f"A {type(result).__name__} cannot be drawn here: give a result, or its to_frame().")
     return frame
+
+
+_UNITS = {"identity": "", "logit": "log-odds", "softmax": "logit", "log": "log of the prediction"}
+
+
+def scale_label(network: Network, output: int, scale: str = "decision") -> str:
+    """Return what an axis shows, with its unit: "decision (log-odds)", "probability of yes", "decision of y1"."""
+    several = network.n_outputs > 1
+    if scale == "prediction":
+        if network.is_classifier:
+            named = network.classes[output if several else 1] if network.classes else network.outputs[output]
+            return f"probability of {short(named, NAME)}" if network.classes or several else "probability"
+        return f"prediction of {short(network.outputs[output], NAME)}" if several else "prediction"
+    of = f" of {short(network.outputs[output], NAME)}" if several else ""
+    unit = _UNITS[network.link]
+    return f"decision{of} ({unit})" if unit else f"decision{of}"
