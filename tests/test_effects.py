@@ -198,16 +198,22 @@ def test_many_rows_of_a_table_are_thinned_and_it_is_said() -> None:
     net = SPECIMENS["abs"]
     x = np.random.default_rng(0).normal(size=(MAX_ROWS + 5, 1))
     u = rl.unwrap(net, x)
-    assert partial_dependence(u).caveat == f" (on {MAX_ROWS:,} of {MAX_ROWS + 5:,} rows)"
-    assert partial_dependence(u, x).caveat == ""
-    assert partial_dependence(u, x).n_rows == len(x)
+    assert partial_dependence(u, feature=0).caveat == f" (on {MAX_ROWS:,} of {MAX_ROWS + 5:,} rows)"
+    assert partial_dependence(u, feature=0, max_rows=7).caveat == f" (on 7 of {MAX_ROWS + 5:,} rows)"
+    assert partial_dependence(u, x, 0).caveat == ""
+    assert partial_dependence(u, x, 0).n_rows == len(x)
 
 
 def test_what_cannot_be_done_is_refused() -> None:
     net = SPECIMENS["deep"]
     x = rows_for(net, 10)
     cases: list[tuple[Any, type[Exception], str]] = [
-        (lambda: partial_dependence(net), ArgumentError, "no rows to average over"),
+        (lambda: partial_dependence(net, feature=0), ArgumentError, "no rows to average over"),
+        (
+            lambda: partial_dependence(net, x),
+            ArgumentError,
+            "No feature was named. Give feature=…, one of 'x0', 'x1', 'x2'",
+        ),
         (lambda: partial_dependence(net, x[:0]), DataError, "The table has no rows"),
         (lambda: partial_dependence(net, x, "nothing"), ArgumentError, "'nothing' is no feature"),
         (lambda: partial_dependence(net, x, 0, low=2, high=1), ArgumentError, "low must be below high"),
@@ -216,6 +222,7 @@ def test_what_cannot_be_done_is_refused() -> None:
         (lambda: partial_dependence(net, x, 0).at(99), ArgumentError, "The effect is known from"),
         (lambda: partial_dependence(net, x, 0, scale="odds"), ArgumentError, "scale is 'odds'"),  # type: ignore[arg-type]
         (lambda: ale(net, x, 0, bins=0), ArgumentError, "bins is 0"),
+        (lambda: ale(rl.unwrap(net, x), None, 0, max_rows=0), ArgumentError, "max_rows is 0"),
     ]
     for call, kind, message in cases:
         with pytest.raises(kind, match=message):

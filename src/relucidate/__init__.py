@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relucidate import errors, examples, interpret, simplify
+    from relucidate import errors, examples, interpret, regions, simplify
     from relucidate.frameworks import load
     from relucidate.frameworks.exporting import export
     from relucidate.html import report
@@ -26,6 +26,7 @@ _HOME = {
     "export": "relucidate.frameworks.exporting",
     "interpret": "relucidate.interpret",
     "load": "relucidate.frameworks",
+    "regions": "relucidate.regions",
     "report": "relucidate.html",
     "simplify": "relucidate.simplify",
     "Faithfulness": "relucidate.network",
@@ -46,6 +47,7 @@ __all__ = [
     "export",
     "interpret",
     "load",
+    "regions",
     "report",
     "simplify",
     "unwrap",

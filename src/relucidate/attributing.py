@@ -11,7 +11,7 @@ import numpy as np
 from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped, shown
 from relucidate.layers import Floats
 from relucidate.network import Network
-from relucidate.paths import encoded_rows
+from relucidate.paths import encoded_rows, mean_row
 from relucidate.segments import Walk, over_segments
 from relucidate.unwrapping import Unwrapped
 
@@ -67,16 +67,16 @@ class IntegratedGradients:
 
         Returns
         -------
-        pandas.DataFrame with ``row``, ``output``, ``feature``, ``value`` of the row (NaN for a column with several
-        indicators) and ``attribution``.
+        pandas.DataFrame with ``row``, ``output``, ``feature``, ``value`` of the row (a number, or the name of a
+        level) and ``attribution``.
         """
         import pandas as pd
 
         n, K, g = self.grouped.shape
-        value = np.full((n, g), np.nan)
-        for j, (_, indices) in enumerate(self.network.features.groups):
-            if len(indices) == 1:
-                value[:, j] = self.x[:, indices[0]]
+        columns = self.network.features.in_columns(self.x)
+        value = np.empty((n, g), dtype=object if any(c.dtype == object for c in columns) else np.float64)
+        for j, column in enumerate(columns):
+            value[:, j] = column
         return pd.DataFrame(
             {
                 "row": np.repeat(np.arange(n), K * g),
@@ -178,11 +178,8 @@ def _baselines(network: Network, u: Unwrapped | None, baseline: Any) -> tuple[Fl
     if isinstance(baseline, str):
         if baseline != "mean":
             raise ArgumentError(f"baseline is {clipped(baseline)}; expected a row, rows, or 'mean'.")
-        if u is None:
-            raise ArgumentError(
-                "baseline 'mean' is the mean row of a table, and only a network was given. Give what unwrap returned, or a row."
-            )
-        return u.sample.mean[None], "the mean row" + u.sample.caveat
+        row = mean_row(u).x
+        return row, "the mean row" + (u.sample.caveat if u is not None else "")
     rows = encoded_rows(network.features, baseline)
     if len(rows) == 0:
         raise DataError("The baseline has no rows; give at least one.")

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from relucidate import __version__
-from relucidate.errors import ArgumentError, RelucidateError
-
-if TYPE_CHECKING:
-    from relucidate.network import Network
-    from relucidate.simplified import Simplified
-    from relucidate.unwrapping import Progress, Unwrapped
+from relucidate.cli_interpret import explain, interpret
+from relucidate.cli_parts import (
+    Architecture,
+    Data,
+    Inputs,
+    Json,
+    Link,
+    Model,
+    Names,
+    Normalise,
+    Output,
+    Overwrite,
+    Quiet,
+    Seed,
+    Target,
+    Weight,
+    command_line,
+    load_network,
+    print_json,
+    print_summary,
+    simplified_of,
+    some,
+    unwrap_table,
+    watching,
+)
+from relucidate.errors import RelucidateError
 
 app = typer.Typer(
     name="relucidate",
@@ -29,33 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="Model file: ONNX, Keras (.keras, .h5), PyTorch state_dict (.pt), safetensors, NNet or JSON.",
-        metavar="MODEL",
-    ),
-]
-Data = Annotated[list[str], typer.Argument(help="Parquet or CSV file(s) with the model's columns.", metavar="DATA...")]
-Target = Annotated[str | None, typer.Option("--target", "-t", help="Column that holds the response.")]
-Weight = Annotated[str | None, typer.Option("--weight", help="Column that holds the rows' weights.")]
-Link = Annotated[
-    str | None, typer.Option("--link", help="identity, logit, softmax or log, where the file does not tell.")
-]
-Names = Annotated[str | None, typer.Option("--features", help="Names of the inputs in order, separated by commas.")]
-Output = Annotated[str | None, typer.Option("--output", help="Which output of the model, if it has several.")]
-Inputs = Annotated[
-    str | None, typer.Option("--inputs", help="Order of the inputs of a model with several, separated by commas.")
-]
-Architecture = Annotated[
-    str | None,
-    typer.Option("--architecture", help="Widths of a state_dict's layers, ReLU between, inputs first: 4,40,40,1."),
-]
-Normalise = Annotated[bool, typer.Option("--normalise", help="Fold the means and ranges of an NNet file in.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, to standard output.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result at that place.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample of rows kept for order statistics.", min=0)]
+app.command()(interpret)
+app.command()(explain)
 
 
 def main() -> None:
@@ -102,18 +93,16 @@ def inspect(
     """Say what a model is: layers, operators, link, inputs, parameters, and how it was proved."""
     from relucidate.saving import describe
 
-    network = _load(model, link, features, inputs, output, architecture, normalise)
+    network = load_network(model, link, features, inputs, output, architecture, normalise)
     about = describe(network)
     if as_json:
-        _print_json(about)
+        print_json(about)
         return
     print(network)
     print(f"file: {about['path']}  SHA-256 {about['sha256']}")
     print(f"operators: {', '.join(f'{n} × {name}' for name, n in about['operators'].items())}")
-    print(
-        f"link: {about['link']}; outputs: {_some(about['outputs'])}; classes: {_some(about['classes']) or 'not named'}"
-    )
-    print(f"{about['inputs']} inputs{'' if about['named'] else ' (not named in the file)'}: {_some(about['features'])}")
+    print(f"link: {about['link']}; outputs: {some(about['outputs'])}; classes: {some(about['classes']) or 'not named'}")
+    print(f"{about['inputs']} inputs{'' if about['named'] else ' (not named in the file)'}: {some(about['features'])}")
     print(f"{about['neurons']:,} neurons that switch, {about['parameters']:,} parameters")
     for layer in about["layers"]:
         kinds = " + ".join(layer["activation"])
@@ -144,14 +133,14 @@ def unwrap(
     from relucidate.outputs import atomic_folder
     from relucidate.saving import summary, write
 
-    with _watching(quiet or as_json) as progress, atomic_folder(out, overwrite=overwrite) as folder:
-        network = _load(model, link, features, inputs, output, architecture, normalise)
-        u = _unwrap(network, data, target, weight, seed, progress)
+    with watching(quiet or as_json) as progress, atomic_folder(out, overwrite=overwrite) as folder:
+        network = load_network(model, link, features, inputs, output, architecture, normalise)
+        u = unwrap_table(network, data, target, weight, seed, progress)
         write(u, folder)
     if as_json:
-        _print_json({**summary(u), "out": str(out)})
+        print_json({**summary(u), "out": str(out)})
     elif not quiet:
-        _print_summary(u)
+        print_summary(u)
         print(f"wrote {out}/regions.parquet, assignments.parquet, summary.json, state.parquet")
 
 
@@ -178,12 +167,12 @@ def report(
     from relucidate.html import report as write
     from relucidate.outputs import atomic_file
 
-    with _watching(quiet) as progress, atomic_file(out) as file:
-        network = _load(model, link, features, inputs, output, architecture, normalise)
-        u = _unwrap(network, data, target, weight, seed, progress)
-        write(u, file, reproduce=_command_line(), simplified=_simplified(u, models, seed))
+    with watching(quiet) as progress, atomic_file(out) as file:
+        network = load_network(model, link, features, inputs, output, architecture, normalise)
+        u = unwrap_table(network, data, target, weight, seed, progress)
+        write(u, file, reproduce=command_line(), simplified=simplified_of(u, models, seed))
     if not quiet:
-        _print_summary(u)
+        print_summary(u)
         print(f"wrote {out}")
 
 
@@ -214,9 +203,9 @@ def simplify(
     from relucidate.frameworks.simplifying import write
     from relucidate.outputs import atomic_folder
 
-    with _watching(quiet) as progress, atomic_folder(out, overwrite=overwrite) as folder:
-        network = _load(model, link, features, inputs, output, architecture, normalise)
-        u = _unwrap(network, data, target, weight, seed, progress)
+    with watching(quiet) as progress, atomic_folder(out, overwrite=overwrite) as folder:
+        network = load_network(model, link, features, inputs, output, architecture, normalise)
+        u = unwrap_table(network, data, target, weight, seed, progress)
         lines = write(u, folder, method=method, n_models=models, random_state=seed)
     if not quiet:
         print("\n".join(lines))
@@ -246,7 +235,7 @@ def export(
         if not quiet:
             print(f"wrote {out}")
         return
-    network = _load(model, link, features, inputs, output, architecture, normalise)
+    network = load_network(model, link, features, inputs, output, architecture, normalise)
     write(network, out)
     if not quiet:
         print(network)
@@ -267,151 +256,3 @@ def demo(
             "A network that predicts mortgage default, trained on 20,000 simulated loans (see examples/home_lending).\n"
         )
     report(str(example.model), [str(example.train)], out, target=example.target, models=8, quiet=quiet)
-
-
-# -------------------------------------------------------------------- what commands share
-
-
-def _load(
-    model: str,
-    link: str | None,
-    features: str | None,
-    inputs: str | None,
-    output: str | None,
-    architecture: str | None,
-    normalise: bool,
-) -> Network:
-    from relucidate.frameworks import load
-
-    return load(
-        model,
-        link=link,
-        feature_names=_listed(features),
-        inputs=_listed(inputs),
-        output=output,
-        architecture=_widths(architecture),
-        normalise=normalise,
-    )
-
-
-def _simplified(u: Unwrapped, models: int | None, seed: int) -> Simplified | None:
-    if models is None:
-        return None
-    from relucidate.simplify import best
-
-    return best(u, n_models=models, random_state=seed)
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",")]
-
-
-def _widths(text: str | None) -> list[int] | None:
-    parts = _listed(text)
-    if parts is None:
-        return None
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ArgumentError(
-            f"--architecture {text!r}: expected whole numbers separated by commas, inputs first, such as 4,40,40,1."
-        )
-    return [int(part) for part in parts]
-
-
-def _unwrap(
-    network: Network,
-    data: list[str],
-    target: str | None,
-    weight: str | None,
-    seed: int,
-    progress: Callable[[Progress], None],
-) -> Unwrapped:
-    from relucidate.unwrapping import unwrap as run
-
-    return run(network, data, target, weight, random_state=seed, progress=progress)
-
-
-@contextmanager
-def _watching(silent: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a callback that says what to expect and draws a bar on standard error; say what an interrupt left undone."""
-    watch = _Watch(silent)
-    try:
-        yield watch
-    except KeyboardInterrupt:
-        rows = "before the first rows were done" if watch.last is None else f"after {watch.last.rows:,} rows"
-        print(f"relucidate: interrupted {rows}; nothing was written.", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        watch.close()
-
-
-class _Watch:
-    """One line on what to expect in time and memory, then a progress bar if standard error is a terminal."""
-
-    def __init__(self, silent: bool) -> None:
-        self.last: Progress | None = None
-        self._silent = silent
-        self._last_time = 0.0
-        self._expected = False
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __call__(self, p: Progress) -> None:
-        before, self.last = self.last, p
-        if self._silent:
-            return
-        now = time.monotonic()
-        if before is None and sys.stderr.isatty() and p.rows != p.total:
-            self._draw(p)
-        # the first batch pays for imports, so the second tells the pace
-        if before is not None and not self._expected and p.total is not None:
-            self._expected = True
-            self._expect(p, p.total, (now - self._last_time) / (p.rows - before.rows) * p.total)
-        self._last_time = now
-        if self._bar is not None:
-            self._bar.update(self._task, completed=p.rows, description=f"{p.regions:,} regions")
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _expect(self, p: Progress, total: int, seconds: float) -> None:
-        if seconds > 5:
-            held = p.regions * p.bytes_per_region / 2**20
-            print(
-                f"{total:,} rows: about {seconds:,.0f} s. The first {p.rows:,} rows use {p.regions:,} regions, {held:,.0f} MB; "
-                f"all of them at most {held * total / p.rows:,.0f} MB.",
-                file=sys.stderr,
-            )
-
-    def _draw(self, p: Progress) -> None:
-        from rich import progress as rich
-        from rich.console import Console
-
-        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn())
-        self._bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("unwrapping", total=p.total)
-        self._bar.start()
-
-
-def _print_summary(u: Unwrapped) -> None:
-    print("\n".join(u.summary()))
-    table = u.table(maps=False).head(8)
-    print()
-    print(table.to_string(float_format=lambda v: f"{v:.4g}"))
-    if u.n_regions > len(table):
-        print(f"… and {u.n_regions - len(table):,} more regions")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True))
-
-
-def _some(values: list[Any], limit: int = 12) -> str:
-    text = ", ".join(str(v) for v in values[:limit])
-    return text + (f" and {len(values) - limit:,} more" if len(values) > limit else "")
-
-
-def _command_line() -> str:
-    import shlex
-
-    return shlex.join(["relucidate", *sys.argv[1:]])

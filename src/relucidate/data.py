@@ -297,6 +297,40 @@ def open_source(
     return Source(rows, features, adopted, ignored, target, weight, batch_rows, numeric_target)
 
 
+def picked_rows(X: Any, features: Features, rows: Sequence[int]) -> Any:
+    """Return some rows of a source as they lie there, an array or an Arrow table that `Features.encode` takes.
+
+    Parameters
+    ----------
+    X : as for `open_source`. rows : their numbers, in the order in which they are returned.
+
+    Raises
+    ------
+    ArgumentError : there is no such row. DataError, ColumnError : as for `open_source`.
+    """
+    source = open_source(X, None, None, features)
+    kept: dict[int, Any] = {}
+    first = 0
+    for part in source.rows.read(source._wanted, source.batch_rows):
+        table, n = _columns_of(part.X, source._picked), _length(part.X)
+        here = [row for row in dict.fromkeys(rows) if first <= row < first + n]
+        kept |= {row: table[row - first : row - first + 1] for row in here}
+        first += n
+        if len(kept) == len(set(rows)):
+            break
+    missing = [row for row in rows if row not in kept]
+    if missing:
+        raise ArgumentError(
+            f"There is no row {missing[0]} in {source.describe}; its {first:,} rows are counted from 0."
+        )
+    parts = [kept[row] for row in rows]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import pyarrow as pa
+
+    return pa.concat_tables([part.to_arrow() for part in parts], promote_options="permissive")
+
+
 def batches(
     X: Any,
     y: Any,

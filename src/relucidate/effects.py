@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped
+from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped, shown
 from relucidate.features import Feature
 from relucidate.layers import Floats
 from relucidate.network import Network
@@ -173,10 +173,11 @@ def _columns(name: str, network: Network, values: Floats) -> dict[str, Floats]:
 def ice(
     model: Network | Unwrapped,
     X: Any = None,
-    feature: str | int = 0,
+    feature: str | int | None = None,
     *,
     low: float | None = None,
     high: float | None = None,
+    max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Ice:
     """Return the exact curve of each row along one feature.
@@ -184,9 +185,10 @@ def ice(
     Parameters
     ----------
     model : a network, or what was unwrapped from it.
-    X : rows as an array or table; by default those of the table that was unwrapped, at most 20,000 of them.
+    X : rows as an array or table; by default those of the table that was unwrapped.
     feature : name or position of a numeric feature.
     low, high : where the curves begin and end, in the feature's units; by default its range over the rows.
+    max_rows : at most so many of them, evenly spaced, where X is not given.
     progress : called with the rows done and their number.
 
     Returns
@@ -203,7 +205,7 @@ def ice(
     Breakpoints where the slope of no output changes are left out. Source: Goldstein et al. 2015, for the curves; Sotoudeh &
     Thakur 2019, for the breakpoints.
     """
-    rows = _rows(model, X)
+    rows = _rows(model, X, max_rows)
     return _curves(rows, *_numeric(rows.network, feature), low, high, progress)
 
 
@@ -243,7 +245,7 @@ class _Rows:
     caveat: str
 
 
-def _rows(model: Network | Unwrapped, X: Any) -> _Rows:
+def _rows(model: Network | Unwrapped, X: Any, max_rows: int) -> _Rows:
     network = model.network if isinstance(model, Unwrapped) else model
     if X is not None:
         x = encoded_rows(network.features, X)
@@ -255,15 +257,24 @@ def _rows(model: Network | Unwrapped, X: Any) -> _Rows:
             "There are no rows to average over: give X, or what unwrap returned in place of the network."
         )
     s = model.sample
-    if len(s.row) <= MAX_ROWS:
+    if max_rows < 1:
+        raise ArgumentError(f"max_rows is {max_rows}; expected at least 1.")
+    if len(s.row) <= max_rows:
         return _Rows(network, s.x, s.weights, s.caveat)
-    kept = np.linspace(0, len(s.row) - 1, MAX_ROWS).astype(np.intp)
-    return _Rows(network, s.x[kept], s.weights[kept], f" (on {MAX_ROWS:,} of {s.n:,} rows)")
+    kept = np.linspace(0, len(s.row) - 1, max_rows).astype(np.intp)
+    return _Rows(network, s.x[kept], s.weights[kept], f" (on {max_rows:,} of {s.n:,} rows)")
 
 
-def _numeric(network: Network, feature: str | int) -> tuple[str, int, list[int]]:
+def _found(network: Network, feature: str | int | None) -> tuple[str, tuple[int, ...]]:
+    if feature is None:
+        columns = [column for column, _ in network.features.groups]
+        raise ArgumentError(f"No feature was named. Give feature=…, one of {shown(columns, 12)}.")
+    return network.features.find(feature)
+
+
+def _numeric(network: Network, feature: str | int | None) -> tuple[str, int, list[int]]:
     """Return name and position of a numeric feature, and the indicators that are 0 where it has a value."""
-    name, indices = network.features.find(feature)
+    name, indices = _found(network, feature)
     items = [network.features.items[j] for j in indices]
     numeric = [j for j, item in zip(indices, items, strict=True) if item.kind == "value"]
     if len(numeric) != 1:
@@ -370,18 +381,19 @@ def _same(ours: Floats, theirs: Floats, where: str) -> None:
 def partial_dependence(
     model: Network | Unwrapped,
     X: Any = None,
-    feature: str | int = 0,
+    feature: str | int | None = None,
     *,
     scale: Scale = "decision",
     low: float | None = None,
     high: float | None = None,
+    max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Effect:
     """Return the exact partial dependence on one feature: the mean over rows as it is set to each value in turn.
 
     Parameters
     ----------
-    model, X, low, high, progress : as for `ice`.
+    model, X, low, high, max_rows, progress : as for `ice`.
     feature : name or position of a feature, or name of a categorical column; then each of its levels is set in turn.
     scale : "decision" or "prediction".
 
@@ -399,10 +411,10 @@ def partial_dependence(
     The slope of the mean changes where that of a row does, so that the curve is the running sum of those changes. It is
     compared with the mean of the network's decisions at both ends and in the middle. Source: Friedman 2001.
     """
-    rows = _rows(model, X)
+    rows = _rows(model, X, max_rows)
     net = rows.network
     scale = _scale(net, scale)
-    items = [net.features.items[j] for j in net.features.find(feature)[1]]
+    items = [net.features.items[j] for j in _found(net, feature)[1]]
     if not any(item.kind == "value" for item in items):
         return _of_levels(rows, feature, scale)
     name, column, zeroed = _numeric(net, feature)
@@ -488,10 +500,10 @@ def _mean_predictions(rows: _Rows, column: int, zeroed: list[int], values: Float
     return out
 
 
-def _of_levels(rows: _Rows, feature: str | int, scale: Scale) -> Effect:
+def _of_levels(rows: _Rows, feature: str | int | None, scale: Scale) -> Effect:
     """Return the partial dependence on a categorical column: each of its levels is set in turn."""
     net = rows.network
-    column = net.features.items[net.features.find(feature)[1][0]].column
+    column = net.features.items[_found(net, feature)[1][0]].column
     indices = dict(net.features.groups)[column]
     items = [net.features.items[j] for j in indices]
     codes = np.eye(len(indices))
@@ -540,16 +552,17 @@ def _quantiles(values: Floats, weight: Floats) -> Floats:
 def ale(
     model: Network | Unwrapped,
     X: Any = None,
-    feature: str | int = 0,
+    feature: str | int | None = None,
     *,
     bins: int = 20,
+    max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Effect:
     """Return the accumulated local effects of one feature: slopes averaged over the rows that are near, and added up.
 
     Parameters
     ----------
-    model, X, progress : as for `ice`.
+    model, X, max_rows, progress : as for `ice`.
     feature : name or position of a numeric feature.
     bins : at most so many, with as many rows each; rows in a bin count as near to each other.
 
@@ -569,7 +582,7 @@ def ale(
     """
     if bins < 1:
         raise ArgumentError(f"bins is {bins}; expected at least 1.")
-    rows = _rows(model, X)
+    rows = _rows(model, X, max_rows)
     net = rows.network
     name, column, zeroed = _numeric(net, feature)
     own = rows.x[:, column]

@@ -101,6 +101,24 @@ class Features:
             return values
         return np.stack([values[..., list(indices)].sum(axis=-1) for _, indices in self.groups], axis=-1)
 
+    def in_columns(self, x: Floats) -> tuple[np.ndarray[Any, Any], ...]:
+        """Return what rows (n, n_features) have in the column of each of `groups`, (n,): numbers, or names of levels."""
+        return tuple(self._in_column(indices, x) for _, indices in self.groups)
+
+    def _in_column(self, indices: tuple[int, ...], x: Floats) -> np.ndarray[Any, Any]:
+        items = [self.items[j] for j in indices]
+        numeric = [j for j, item in zip(indices, items, strict=True) if item.kind == "value"]
+        if numeric:
+            missing = [j for j, item in zip(indices, items, strict=True) if item.kind == "missing"]
+            return np.where(x[:, missing].any(axis=1), np.nan, x[:, numeric[0]])
+        names = []
+        for item in items:
+            levels = ["missing" if level != level else str(level) for level in item.levels]
+            names.append(" or ".join(levels) if item.kind == "level" else item.kind)
+        names.append(f"not {names[0]}" if len(names) == 1 else "none of these")
+        on = np.column_stack([x[:, list(indices)] != 0, np.ones(len(x), dtype=bool)])
+        return np.array(names, dtype=object)[on.argmax(axis=1)]
+
     def find(self, feature: str | int) -> tuple[str, tuple[int, ...]]:
         """Return the name and the indices of one feature, or of all that are made from one column.
 

@@ -67,3 +67,15 @@ def maps_of(network: Network, patterns: Patterns) -> tuple[Any, Any]:
     if len(patterns) * network.n_outputs * (network.n_features + 1) * 8 <= FIT_BYTES:
         return network.affine_maps(patterns)
     return LazyMaps(network, patterns, 0), LazyMaps(network, patterns, 1)
+
+
+def over_classes(values: Floats, link: str) -> Floats:
+    """Return values (n, K, …), of a softmax network less their mean over its classes; what rounding leaves of it is 0.
+
+    Adding one function to all logits of a softmax changes no prediction, so that only their differences mean anything.
+    """
+    if link != "softmax":
+        return values
+    out = values - values.mean(axis=1, keepdims=True)
+    out[np.abs(out) <= 1e-14 * np.abs(values).max(axis=1, keepdims=True)] = 0
+    return out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.errors import ColumnError
+from relucidate.errors import ArgumentError, ColumnError
 from relucidate.features import Features
 from relucidate.grouping import Codes, distinct
 from relucidate.layers import Floats
@@ -152,7 +152,8 @@ def path(model: Network | Unwrapped, a: Any, b: Any) -> Path:
     Parameters
     ----------
     model : a network, or what was unwrapped from it; then pieces know their region.
-    a, b : a row (n_features,), or rows as an array or table; as many on both sides, or one on one of them.
+    a, b : a row (n_features,), or rows as an array or table; as many on both sides, or one on one of them. "mean" is the
+        mean row of the table that was unwrapped.
 
     Returns
     -------
@@ -171,7 +172,7 @@ def path(model: Network | Unwrapped, a: Any, b: Any) -> Path:
     with the network at both ends. Source: Sotoudeh & Thakur 2019.
     """
     network, u = (model.network, model) if isinstance(model, Unwrapped) else (model, None)
-    start_rows, end_rows = ends(network.features, a, b)
+    start_rows, end_rows = ends(network.features, _mean_row(u, a), _mean_row(u, b))
     parts = over_segments(network, start_rows, end_rows, _pieces)
     segment = np.concatenate([np.zeros(0, dtype=np.intp), *(p[0] for p in parts)])
     start = np.concatenate([np.zeros(0), *(p[1] for p in parts)])
@@ -202,6 +203,31 @@ def path(model: Network | Unwrapped, a: Any, b: Any) -> Path:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Rows that are encoded already (n, n_features)."""
+
+    x: Floats
+
+
+def _mean_row(u: Unwrapped | None, rows: Any) -> Any:
+    return mean_row(u) if isinstance(rows, str) and rows == "mean" else rows
+
+
+def mean_row(u: Unwrapped | None) -> Encoded:
+    """Return the mean row of the table that was unwrapped, which may lie between the levels of a category.
+
+    Raises
+    ------
+    ArgumentError : there is no table.
+    """
+    if u is None:
+        raise ArgumentError(
+            "'mean' is the mean row of a table, and only a network was given. Give what unwrap returned, or a row."
+        )
+    return Encoded(u.sample.mean[None])
+
+
 def ends(features: Features, a: Any, b: Any) -> tuple[Floats, Floats]:
     """Return rows as encoded ends of segments, both (n, n_features).
 
@@ -221,6 +247,8 @@ def ends(features: Features, a: Any, b: Any) -> tuple[Floats, Floats]:
 
 def encoded_rows(features: Features, rows: Any) -> Floats:
     """Return a row (n_features,), or rows, encoded (n, n_features)."""
+    if isinstance(rows, Encoded):
+        return rows.x
     if isinstance(rows, np.ndarray | list | tuple) and np.ndim(rows) == 1:
         rows = np.asarray(rows)[None]
     return features.encode(rows)
@@ -260,7 +288,8 @@ def _compared(
     shape = (len(start), network.n_outputs)
     value, next_value, slope = np.empty(shape), np.empty(shape), np.empty(shape)
     worst = 0.0
-    step = max(1, 2**22 // max(network.n_features * network.n_outputs, 1))
+    widest = max(max(layer.weight.shape) for layer in network.layers)
+    step = max(1, 2**22 // (widest * network.n_outputs))
     for first in range(0, len(start), step):
         rows = slice(first, first + step)
         here, of = distinct(patterns.packed[rows])

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from relucidate.html import pictures
+from relucidate.html.effects import effects
 from relucidate.html.regions import (
     LEVELS,
     MAX_OUTPUTS,
@@ -78,6 +79,8 @@ def page(u: Unwrapped, title: str | None, reproduce: str | None, simplified: Sim
     if u.n_regions > 1:
         sections.append(Section("spread", "How the rows spread over regions", _spread(u)))
     sections.append(Section("importance", "Importance of the features", _importance(u, importance)))
+    if u.n_regions > 1:
+        sections.append(Section("effects", "How the decision changes with each feature", effects(u, importance)))
     if simplified is not None:
         content = simplification(u, simplified, importance.sd)
         sections.append(Section("simplification", "A few models in place of many", content))

@@ -143,6 +143,93 @@ def importance(names: Sequence[Name], shares: Sequence[float], rest: tuple[int, 
     return _svg(height, f"Importance of features: {spoken}.", out)
 
 
+_EFFECT_HEIGHT = 150
+_STRIP = 26  # height of a distribution below a curve
+
+
+def effect(values: Floats, curve: Floats, quantiles: Floats, reach: tuple[float, float]) -> Markup:
+    """Return a mean decision along a feature, and the feature's distribution below it.
+
+    Parameters
+    ----------
+    values, curve : (m,) of the feature, and the mean there. quantiles : evenly spaced, of the feature.
+    reach : lowest and highest value of the vertical axis.
+    """
+    box, ticks = _effect_box(reach)
+    low, high = float(values[0]), float(values[-1])
+    out = list(_value_lines(box, ticks, reach))
+    edges = np.linspace(low, high, 41)
+    share = np.histogram(np.clip(quantiles, low, high), edges)[0]
+    floor = box.bottom + _STRIP + 6
+    for i, s in enumerate(share / share.max()):
+        x, width = box.x(i / 40), box.width / 40
+        out.append(_rect(x, floor - _STRIP * s, width, _STRIP * s, "band"))
+    for i, value in enumerate(_round_ticks(low, high, 4)):
+        x = box.x((value - low) / (high - low))
+        anchor = "middle" if box.left + 14 < x < box.right - 14 or i else ""
+        out.append(f'<text class="tick {anchor}" x="{x:.1f}" y="{floor + 15:.1f}">{_tick(value)}</text>')
+    points = " ".join(
+        f"{box.x((v - low) / (high - low)):.1f},{box.y(_share(y, reach)):.1f}"
+        for v, y in zip(values, curve, strict=True)
+    )
+    out.append(f'<polyline class="line" points="{points}"/>')
+    spoken = f"Mean decision {_tick(curve[0])} at {_tick(low)}, {_tick(curve[-1])} at {_tick(high)}"
+    return _svg(floor + 20, spoken, out)
+
+
+def levels(names: Sequence[Name], means: Floats, shares: Floats, reach: tuple[float, float]) -> Markup:
+    """Return the mean decision at each level of a category, and how many rows have it."""
+    box = _Box(left=150, top=6, width=WIDTH - 150 - 62, height=21 * len(names))
+    out = []
+    for value in _round_ticks(*reach, 4):
+        x = box.x(_share(value, reach))
+        out.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{box.top}" y2="{box.bottom}"/>')
+        out.append(f'<text class="tick middle" x="{x:.1f}" y="{box.bottom + 16}">{_tick(value)}</text>')
+    for i, (level, mean, share) in enumerate(zip(names, means, shares, strict=True)):
+        y = box.top + 21 * i + 10.5
+        hover = f"<title>{escape(level.full)}</title>" if level.full else ""
+        out.append(f'<text class="end isolate" x="{box.left - 8}" y="{y + 4}">{escape(level.short)}{hover}</text>')
+        out.append(f'<circle class="dot" cx="{box.x(_share(mean, reach)):.1f}" cy="{y}" r="4"/>')
+        out.append(f'<text class="small" x="{box.right + 8}" y="{y + 4}">{percent(share)}</text>')
+    spoken = ", ".join(f"{level.short} {_tick(mean)}" for level, mean in zip(names, means, strict=True))
+    return _svg(box.bottom + 22, f"Mean decision by level: {spoken}.", out)
+
+
+def _effect_box(reach: tuple[float, float]) -> tuple[_Box, list[float]]:
+    ticks = _round_ticks(*reach, 4)
+    left = 14 + round(_CHARACTER * max(len(_tick(value)) for value in ticks))
+    return _Box(left=left, top=8, width=WIDTH - left - 14, height=_EFFECT_HEIGHT), ticks
+
+
+def _value_lines(box: _Box, ticks: Sequence[float], reach: tuple[float, float]) -> Iterator[str]:
+    for value in ticks:
+        y = box.y(_share(value, reach))
+        yield f'<line class="grid" x1="{box.left}" x2="{box.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<text class="tick end" x="{box.left - 7}" y="{y + 4:.1f}">{_tick(value)}</text>'
+
+
+def _share(value: float, reach: tuple[float, float]) -> float:
+    low, high = reach
+    return (float(value) - low) / (high - low) if high > low else 0.5
+
+
+def _round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return at most `most` + 1 round numbers from `low` to `high`; the middle if there is none between."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if high > low else np.array([low])
+    inside = [float(v) for v in found if low <= v <= high]
+    return inside or [(low + high) / 2]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _rect(x: float, y: float, width: float, height: float, style: str) -> str:
+    return f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+
+
 # ---------------------------------------------------------------- parts
 
 

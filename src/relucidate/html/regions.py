@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from relucidate.html.words import Name, decimals_for, fixed, name, percent, rounded
+from relucidate.importances import Spread, row_maps
 from relucidate.layers import Floats
 from relucidate.network import Patterns
 from relucidate.unwrapping import GLOBAL_SCORES, Unwrapped
@@ -22,7 +22,6 @@ ALL_COLUMNS = 16
 MAX_NUMBERS = 200_000  # coefficients and means embedded
 MAX_FEATURES = 500  # with data
 LEVELS = 5  # of colour on either side of 0
-_CELLS = 2**22
 _IMPORTANCE_CELLS = 4 * 10**8
 _MAPS_BYTES = 2**28
 
@@ -70,32 +69,13 @@ def feature_importance(u: Unwrapped, n_outputs: int) -> Importance:
     x, region, weight = s.x[:n], np.asarray(s.region[:n]), s.weights[:n]
     total = weight.sum()
     mean = weight @ x / total
+    mean = np.where(np.ptp(x, axis=0) == 0, x[0], mean)  # a constant feature has no effect, not even rounding's
     sd = np.sqrt(np.maximum(weight @ (x - mean) ** 2 / total, 0))
-    first, second = np.zeros((n_outputs, d)), np.zeros((n_outputs, d))
-    for rows, coef in _row_maps(u, region, n_outputs):
-        centred = x[rows] - mean
-        w = weight[rows]
-        for k in range(n_outputs):
-            part = coef[:, k] * centred
-            first[k] += w @ part
-            second[k] += w @ part**2
-    variance = np.maximum(second / total - (first / total) ** 2, 0)
-    # what rounding leaves of a feature that never moves is nothing
-    variance[variance <= 1e-14 * np.maximum(second / total, np.finfo(float).tiny)] = 0
-    whole = variance.sum(axis=1, keepdims=True)
-    return Importance(variance / np.where(whole > 0, whole, 1), mean, sd, n)
-
-
-def _row_maps(u: Unwrapped, region: Any, n_outputs: int) -> Iterator[tuple[Any, Floats]]:
-    """Yield (rows, coefficients (rows, n_outputs, d)) block by block, rows of one region together."""
-    net = u.network
-    order = np.argsort(region, kind="stable")
-    step = max(64, _CELLS // (net.n_outputs * net.n_features))
-    for start in range(0, len(order), step):
-        rows = order[start : start + step]
-        here, of_row = np.unique(region[rows], return_inverse=True)
-        coef, _ = net.affine_maps(Patterns(u.sums.packed[here], net.n_bits))
-        yield rows, coef[of_row, :n_outputs]
+    held = Spread((n_outputs, d))
+    for rows, coef in row_maps(u, region, n_outputs):
+        held.add(coef * (x[rows] - mean)[:, None], weight[rows])
+    whole = held.variance.sum(axis=1, keepdims=True)
+    return Importance(held.variance / np.where(whole > 0, whole, 1), mean, sd, n)
 
 
 @dataclass(frozen=True)
