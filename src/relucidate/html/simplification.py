@@ -275,7 +275,8 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 def _linear_ticks(low: float, high: float) -> list[float]:
     """Return three to seven round numbers, the first at or below `low`, the last at or above `high`."""
-    if not high > low:
+    # ticks between values that rounding sets apart would be one
+    if not high - low > 1e-9 * max(abs(low), abs(high)):
         low, high = low - max(abs(low), 1.0) / 10, high + max(abs(high), 1.0) / 10
     raw = (high - low) / 4
     unit = 10.0 ** math.floor(math.log10(raw))
