@@ -1425,7 +1425,7 @@ def _confirmed(
         above = np.concatenate([_unpacked(o[rows], w) for o, w in zip(on, widths, strict=True)], axis=1)
         below = np.concatenate([_unpacked(o[rows], w) for o, w in zip(off, widths, strict=True)], axis=1)
         bits = exact[rows].bits()
-        undecided[rows] = False & ((above & below) | (above & ~bits) | (below & bits)).any(axis=1)
+        undecided[rows] = ((above & below) | (above & ~bits) | (below & bits)).any(axis=1)
         clear = above ^ below
         packed[rows] = np.packbits(np.where(clear, above, bits), axis=1)
         flat[rows] = np.packbits(~(above | below), axis=1)
