@@ -188,7 +188,7 @@ def _variance(u: Unwrapped, groups: Groups, largest: Floats) -> Floats:
     mean = np.where(np.ptp(s.x, axis=0) == 0, s.x[0], s.mean)  # a constant feature has no effect, not even rounding's
     held = Spread((net.n_outputs, len(groups)))
     for rows, coef in row_maps(u, np.asarray(s.region), net.n_outputs):
-        effect = over_classes(coef, net.link) * (s.x[rows] - mean)[:, None]
+        effect = coef * (s.x[rows] - mean)[:, None]
         held.add(net.features.grouped(effect), s.weights[rows])
     reach = largest * np.abs(s.x).max(axis=0)
     noise = (_ROUNDING * net.features.grouped(reach)) ** 2
@@ -225,6 +225,8 @@ class Spread:
 def row_maps(u: Unwrapped, region: Any, n_outputs: int) -> Iterator[tuple[Any, Floats]]:
     """Yield (rows, coefficients (rows, n_outputs, n_features)) block by block, rows of one region together.
 
+    Coefficients of a softmax network are less their mean over its classes.
+
     Parameters
     ----------
     region : (n,) the region of each row. n_outputs : the first so many.
@@ -236,4 +238,4 @@ def row_maps(u: Unwrapped, region: Any, n_outputs: int) -> Iterator[tuple[Any, F
         rows = order[start : start + step]
         here, of_row = np.unique(region[rows], return_inverse=True)
         coef, _ = net.affine_maps(Patterns(u.sums.packed[here], net.n_bits))
-        yield rows, coef[of_row, :n_outputs]
+        yield rows, over_classes(coef, net.link)[of_row, :n_outputs]

@@ -328,6 +328,7 @@ class ImportanceContent:
     n_outputs: int
     rows: str
     quantity: str
+    centred: bool
 
 
 _BARS = 12
@@ -346,7 +347,7 @@ def _importance(u: Unwrapped, importance: Importance) -> ImportanceContent:
         drawn.append((name(output), picture))
     n, all_rows = importance.n_rows, u.n_rows
     rows = f"all {count(n)} rows" if n == all_rows else f"a sample of {count(n)} of the {count(all_rows)} rows"
-    return ImportanceContent(drawn, u.network.n_outputs, rows, quantity(u))
+    return ImportanceContent(drawn, u.network.n_outputs, rows, quantity(u), u.network.link == "softmax")
 
 
 @dataclass(frozen=True)
