@@ -14,6 +14,7 @@ import json
 import subprocess
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ CAPTUM = ("captum==0.9.0", "torch==2.13.0")
 
 
 def deep(rows: int) -> tuple[Network, Any, Any]:
-    """Return a network 20 → [256] × 6 → 1 with weights as PyTorch draws them, rows, and a baseline."""
+    """Return a network 20 → [256] × 6 → 1 with He's uniform weights, rows, and a baseline."""
     rng = np.random.default_rng(0)
     sizes = [20, *[256] * 6, 1]
     layers = []
-    for i, (k, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (k, m) in enumerate(pairwise(sizes)):
         reach = np.sqrt(6 / k)  # He's, so that signals neither die nor grow
         kind = "identity" if i == len(sizes) - 2 else "relu"
         weight, bias = rng.uniform(-reach, reach, (m, k)), rng.uniform(-0.1, 0.1, m)
