@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from relucidate import slicing
+from relucidate.cutting import TOLERANCE, Cutter
 from relucidate.features import Features
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network
+from relucidate.regions import Plane, slice2d
 
 HERE = Path(__file__).parent
 SIZES = (
@@ -88,8 +89,8 @@ def seconds(task: Callable[[], Any], times: int = 3) -> float:
 
 def polygons(net: Network) -> Any:
     """Return what is cut, before it is checked."""
-    plane, box = slicing.Plane.of_features(net, 0, 1), np.array([[-1.0, 1.0], [-1.0, 1.0]])
-    return slicing._Cutter(net, plane, box, 10**6, slicing.TOLERANCE, None).run()
+    plane, box = Plane.of_features(net, 0, 1), np.array([[-1.0, 1.0], [-1.0, 1.0]])
+    return Cutter(net, plane, box, 10**6, TOLERANCE, None).run()
 
 
 def compared(sizes: tuple[int, ...], repeats: int, python: Path | None, folder: Path) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def compared(sizes: tuple[int, ...], repeats: int, python: Path | None, folder: 
     net = network(parts)
     case = folder / "case.npz"
     np.savez(case, **{f"W{i}": w for i, (w, _) in enumerate(parts)}, **{f"b{i}": b for i, (_, b) in enumerate(parts)})
-    found = slicing.slice2d(net, box=(-1, 1), budget=10**6)
+    found = slice2d(net, box=(-1, 1), budget=10**6)
     out: dict[str, Any] = {
         "network": " → ".join(map(str, sizes)),
         "regions": len(found),
@@ -109,7 +110,7 @@ def compared(sizes: tuple[int, ...], repeats: int, python: Path | None, folder: 
         "regioncam_seconds": float("inf") if python else None,
     }
     for _ in range(repeats):
-        out["seconds"] = min(out["seconds"], seconds(lambda: slicing.slice2d(net, box=(-1, 1), budget=10**6)))
+        out["seconds"] = min(out["seconds"], seconds(lambda: slice2d(net, box=(-1, 1), budget=10**6)))
         out["polygons_seconds"] = min(out["polygons_seconds"], seconds(lambda: polygons(net)))
         if python:
             done = subprocess.run([str(python), "-c", RIVAL, str(case)], capture_output=True, text=True, check=True)

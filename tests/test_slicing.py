@@ -14,7 +14,7 @@ import torch
 
 import rational
 import relucidate as rl
-from relucidate import regions, slicing
+from relucidate import cutting, regions, slicing
 from relucidate.errors import ArgumentError, NumericalOverflowError
 from relucidate.features import Feature, Features
 from relucidate.layers import Activation, Layer
@@ -324,7 +324,7 @@ def test_regression_has_a_boundary_only_where_a_level_is_asked_for() -> None:
 def test_parts_change_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     net = random_network([2, 40, 40, 40, 2], seed=3, kind=kind)
     whole = slice2d(net, box=(-1, 1))
-    monkeypatch.setattr(slicing, "_CELLS", 512)
+    monkeypatch.setattr(cutting, "_CELLS", 512)
     pieces = slice2d(net, box=(-1, 1))
     assert len(pieces) == len(whole) > 1000
     assert np.array_equal(pieces.area, whole.area)
@@ -383,7 +383,7 @@ def test_too_narrow_to_tell_is_marked_and_counted() -> None:
 
 def test_what_corners_say_is_held_against_exact_arithmetic() -> None:
     net = random_network([2, 9, 9, 1], seed=1)
-    cutter = slicing._Cutter(net, Plane.of_features(net, 0, 1), np.array([[-1.0, 1.0]] * 2), 100_000, 1024.0, None)
+    cutter = cutting.Cutter(net, Plane.of_features(net, 0, 1), np.array([[-1.0, 1.0]] * 2), 100_000, 1024.0, None)
     ((part, decision),), rest = cutter.run()
     right = slicing._result(cutter, [(part, decision)], rest, None, None)
     assert right.stopped is Stopped.COMPLETE
@@ -399,20 +399,20 @@ def test_ties_are_counted() -> None:
     found = slice2d(network([star, np.ones((1, 3))], [np.zeros(3), np.zeros(1)]), box=((-1, 1), (-2, 2)))
     assert len(found) == 6
     assert found.ties == 1
-    assert "1 corners are shared by more than two lines" in repr(found)
+    assert "1 corner is shared by more than two lines" in repr(found)
 
 
 def test_polygons_bent_by_rounding_are_kept_in_one_piece() -> None:
     """A ring that crosses a line four times, as no convex one does."""
     ring = np.array([[0.0, 0.0], [4.0, 0.0], [3.0, 1.0], [2.0, 0.2], [1.0, 1.0]])
     layer = Layer(np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2), Activation.of_kind("relu", 2))
-    part = slicing._Part(0, np.arange(5), np.array([0, 5]), ring, np.zeros((5, 0)))
+    part = cutting.Part(0, np.arange(5), np.array([0, 5]), ring, np.zeros((5, 0)))
     z = ring[:, ::-1] - [0.5, 2.5]
-    split, left = slicing._split(part, np.ascontiguousarray(z), layer, np.full(2, 1e-12), 100)
+    split, left = cutting._split(part, np.ascontiguousarray(z), layer, np.full(2, 1e-12), 100)
     assert len(left) == 0
     assert len(split) == 2  # by the second neuron alone
     assert ((split.on[0] & split.off[0]) == 1).any()
-    assert slicing._areas(split.x, split.ring, split.start).sum() == pytest.approx(area(ring))
+    assert cutting.areas(split.x, split.ring, split.start).sum() == pytest.approx(area(ring))
 
 
 def test_points_of_one_key_are_told_apart() -> None:
@@ -425,7 +425,7 @@ def test_points_of_one_key_are_told_apart() -> None:
     with np.errstate(over="ignore"):
         second = b + mixed_up(a[:1]) - mixed_up(a[1:])  # a second coordinate that makes both keys one
     points = np.array([[a[0], b[0]], [a[1], second[0]], [a[0], b[0]]], dtype=np.uint64).view(np.float64)
-    kept, number = slicing._distinct(points)
+    kept, number = cutting.distinct(points)
     assert len(kept) == 2
     assert number[0] == number[2] != number[1]
 
