@@ -34,7 +34,8 @@ def texts(ax: Axes) -> list[Text]:
         if part.axison:
             for axis, limits in ((part.xaxis, part.get_xlim()), (part.yaxis, part.get_ylim())):
                 drawn = [tick for tick in axis.get_major_ticks() if min(limits) <= tick.get_loc() <= max(limits)]
-                written += [axis.label, *(label for tick in drawn for label in (tick.label1, tick.label2))]
+                written += [axis.label, axis.get_offset_text()]
+                written += [*(label for tick in drawn for label in (tick.label1, tick.label2))]
         written += [*part.texts, part.title, part._left_title, part._right_title]  # type: ignore[attr-defined]
         legend = part.get_legend()
         written += legend.get_texts() if legend is not None else []
@@ -51,6 +52,7 @@ def assert_legible(ax: Axes) -> None:
         assert box.x0 >= -1, text.get_text()
         assert box.x1 <= figure.bbox.x1 + 1, text.get_text()
         assert box.y0 >= -1, text.get_text()
+        assert box.y1 <= figure.bbox.y1 + 1, text.get_text()
     for (a, text), (b, other) in combinations(zip(boxes, written, strict=True), 2):
         wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert min(wide, high) <= 1.5, (text.get_text(), other.get_text())

@@ -40,7 +40,7 @@ def in_steps(net: Network, x: Any, baseline: Any, scale: str, steps: int = 20_00
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attributions_add_up(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     x = rows_for(net, 60)
     found = integrated_gradients(net, x[:40], x[40:45])
     gain = net.decision(x[:40]) - net.decision(x[40:45]).mean(axis=0)
@@ -53,7 +53,7 @@ def test_attributions_add_up(name: str) -> None:
 @pytest.mark.parametrize("scale", ["decision", "prediction"])
 @pytest.mark.parametrize("name", ["deep", "five classes", "mixed", "linear", "sparse"])
 def test_attributions_are_the_integral(name: str, scale: Any, link: str) -> None:
-    net = with_link(SPECIMENS[name], link)
+    net = with_link(SPECIMENS[name], link).identified
     x = rows_for(net, 10, seed=3)
     found = integrated_gradients(net, x[7:9], x[6], scale=scale)
     for i in range(2):
@@ -125,7 +125,7 @@ def test_the_slope_of_a_sigmoid_between_any_two_numbers() -> None:
 
 
 def test_groups_add_up_and_the_frame_names_them() -> None:
-    net = SPECIMENS["five classes"]
+    net = SPECIMENS["five classes"].identified
     x = rows_for(net, 10)
     found = integrated_gradients(net, x[:2], x[5])
     frame = found.to_frame()
@@ -152,11 +152,50 @@ def test_what_cannot_be_done_is_refused() -> None:
 
 
 def test_sums_that_are_wrong_are_an_error() -> None:
-    values = np.ones((3, 1, 2))
-    output, base = np.full((3, 1), 2.0), np.zeros(1)
-    assert _complete(values, output, base) == 0
+    net = SPECIMENS["deep"]
+    x = rows_for(net, 10)[:3]
+    rows = np.zeros((1, 3))
+    values = np.ones((3, 1, 3))
+    output, base = np.full((3, 1), 3.0), np.zeros(1)
+    assert _complete(net, "decision", values, output, base, x, rows) == 0
     output[1] += 1e-7
     with pytest.raises(UnfaithfulError, match="Row 1: attributions add up to"):
-        _complete(values, output, base)
+        _complete(net, "decision", values, output, base, x, rows)
     with pytest.raises(UnfaithfulError, match="Row 0"):
-        _complete(values * np.nan, output, base)
+        _complete(net, "decision", values * np.nan, output, base, x, rows)
+
+
+def test_what_rounding_explains_is_no_error() -> None:
+    """Seconds since 1970 over one minute: a network that scales them back cancels ten digits."""
+    rng = np.random.default_rng(0)
+    small = random_network([3, 9, 9, 1], seed=1)
+    first = small.layers[0]
+    scale = np.array([1.0, 1.0, 1 / 17])
+    middle = np.array([0.0, 0.0, 1.7e9])
+    weight = np.asarray(first.weight) * scale
+    net = replace(small, layers=(replace(first, weight=weight, bias=first.bias - weight @ middle), *small.layers[1:]))
+    x = rng.normal(size=(20, 3))
+    x[:, 2] = 1.7e9 + rng.uniform(0, 60, 20)
+    found = integrated_gradients(net, x, x[0])
+    gain = net.decision(x) - net.decision(x[:1])
+    assert np.abs(found.values.sum(axis=2) - gain).max() < 1e-5
+    assert np.isfinite(rl.interpret.partial_dependence(net, x, 2).effect).all()
+
+
+def test_two_networks_that_predict_the_same_have_the_same_attributions() -> None:
+    net = SPECIMENS["five classes"]
+    last = net.layers[-1]
+    hidden = np.asarray(last.weight)
+    shifted = replace(net, layers=(*net.hidden, replace(last, weight=hidden + 3.0, bias=last.bias - 1)))
+    x = rows_for(net, 20)
+    np.testing.assert_allclose(net.predict(x), shifted.predict(x), atol=1e-13)
+    for scale in ("decision", "prediction"):
+        one = integrated_gradients(net, x[:5], x[9], scale=scale)  # type: ignore[arg-type]
+        two = integrated_gradients(shifted, x[:5], x[9], scale=scale)  # type: ignore[arg-type]
+        np.testing.assert_allclose(one.values, two.values, atol=1e-12)
+    np.testing.assert_allclose(
+        rl.interpret.path(net, x[0], x[5]).slope, rl.interpret.path(shifted, x[0], x[5]).slope, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        rl.interpret.ale(net, x, 0).effect[-1], rl.interpret.ale(shifted, x, 0).effect[-1], atol=1e-12
+    )

@@ -1,6 +1,7 @@
 """`relucidate interpret` and `relucidate explain`: what a user types, the table that is printed, the files that are written."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from sklearn.compose import ColumnTransformer
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from typer.testing import CliRunner
 
 import relucidate as rl
@@ -26,7 +31,7 @@ OPTIONS: dict[View, tuple[str, ...]] = {
     View.path: ("--row", "3"),
     View.integrated_gradients: ("--row", "3", "--row", "7"),
     View.shapley: ("--row", "3"),
-    View.stability: ("--against", str(LOANS.model)),
+    View.stability: ("--against", "OTHER"),
 }
 
 
@@ -36,6 +41,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("data") / "loans.parquet"
     pd.read_parquet(LOANS.train).head(400).to_parquet(path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another network on the same features."""
+    net = rl.load(LOANS.model)
+    first = net.layers[0]
+    turned = replace(net, layers=(replace(first, bias=first.bias[::-1]), *net.layers[1:]))
+    path = tmp_path_factory.mktemp("models") / "turned.json"
+    rl.export(turned, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def wines(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A network that tells three classes apart, called 1, 2 and 3, from a number and a category; and its table."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.normal(size=200), "soil": rng.choice(["clay", "sand"], 200)})
+    label = 1 + (table["age"] > 0.3).astype(int) + (table["soil"] == "clay")
+    pipe = make_pipeline(
+        ColumnTransformer([("n", "passthrough", ["age"]), ("c", OneHotEncoder(), ["soil"])]),
+        MLPClassifier((6, 5), max_iter=400, random_state=0, solver="lbfgs"),
+    ).fit(table, label)
+    folder = tmp_path_factory.mktemp("wines")
+    rl.export(rl.load(pipe), folder / "wines.json")
+    table.assign(label=label).to_csv(folder / "wines.csv", index=False)
+    return str(folder / "wines.json"), str(folder / "wines.csv")
 
 
 def run(*arguments: str) -> str:
@@ -58,8 +90,9 @@ def test_every_view_has_a_maker_and_a_picture() -> None:
 
 
 @pytest.mark.parametrize("view", list(View), ids=lambda view: view.value)
-def test_a_view_is_printed_and_written(view: View, data: str, tmp_path: Path) -> None:
-    command = ("interpret", view.value, str(LOANS.model), data, "--target", "default", *OPTIONS.get(view, ()))
+def test_a_view_is_printed_and_written(view: View, data: str, other: str, tmp_path: Path) -> None:
+    options = [other if option == "OTHER" else option for option in OPTIONS.get(view, ())]
+    command = ("interpret", view.value, str(LOANS.model), data, "--target", "default", *options)
     printed = run(*command)
     assert len(printed.splitlines()) > 3
     assert "array(" not in printed
@@ -70,7 +103,7 @@ def test_a_view_is_printed_and_written(view: View, data: str, tmp_path: Path) ->
     assert csv.columns.tolist() == parquet.columns.tolist()
     assert len(csv) == len(parquet) > 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["view.csv", "view.parquet", "view.png"]
-    assert run(*command, "--quiet") == ""
+    assert run(*command, "--quiet", "-o", str(files[0]), "--overwrite") == ""
 
 
 @pytest.mark.parametrize("ending", ["svg", "pdf"])
@@ -86,10 +119,21 @@ def test_kinds_are_those_of_python(data: str, tmp_path: Path) -> None:
     u = rl.unwrap(rl.load(LOANS.model), data)
     out = tmp_path / "table.parquet"
     for kind in ("variance", "coefficients"):
-        run("interpret", "importance", str(LOANS.model), data, "--kind", kind, "-o", str(out))
+        run("interpret", "importance", str(LOANS.model), data, "--kind", kind, "-o", str(out), "--overwrite")
         expected = rl.interpret.importance(u, kind=kind).to_frame()  # type: ignore[arg-type]
         pd.testing.assert_frame_equal(pd.read_parquet(out), expected.reset_index(drop=True))
-    run("interpret", "partial-dependence", str(LOANS.model), data, *FEATURE, "--kind", "prediction", "-o", str(out))
+    run(
+        "interpret",
+        "partial-dependence",
+        str(LOANS.model),
+        data,
+        *FEATURE,
+        "--kind",
+        "prediction",
+        "-o",
+        str(out),
+        "--overwrite",
+    )
     effect = rl.interpret.partial_dependence(u, None, "loan_to_value", scale="prediction")
     pd.testing.assert_frame_equal(pd.read_parquet(out), effect.to_frame())
 
@@ -113,7 +157,7 @@ def test_a_path_starts_where_it_is_told(data: str, tmp_path: Path) -> None:
         (("--row", "9", "--baseline", "4"), x[4]),
     ]
     for options, start in cases:
-        run("interpret", "path", str(LOANS.model), data, *options, "-o", str(out))
+        run("interpret", "path", str(LOANS.model), data, *options, "-o", str(out), "--overwrite")
         expected = rl.interpret.path(u, start, x[9]).to_frame()
         np.testing.assert_allclose(pd.read_parquet(out)["stop"], expected["stop"], atol=1e-12)
 
@@ -132,6 +176,56 @@ def test_a_row_is_explained_in_words(data: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(frame.loc[frame["row"] == 5, "effect"], coef * x, rtol=1e-9)
 
 
+def test_an_existing_file_is_kept(data: str, tmp_path: Path) -> None:
+    out = tmp_path / "mine.csv"
+    out.write_text("mine")
+    command = ("interpret", "importance", str(LOANS.model), data, "-o", str(out))
+    assert "mine.csv exists. Name another file, or add --overwrite" in failed(*command)
+    assert out.read_text() == "mine"
+    run(*command, "--overwrite")
+    assert out.read_text().startswith("output,feature")
+
+
+def test_classes_that_are_numbers_are_meant_by_name(wines: tuple[str, str], tmp_path: Path) -> None:
+    model, table = wines
+    printed = run("explain", model, table, "--row", "5", "--of", "1")
+    assert "the decision for '1' is" in printed
+    assert "the decision for '3' is" in run("explain", model, table, "--row", "5", "--of", "3")
+    out = tmp_path / "one.csv"
+    run("interpret", "importance", model, table, "--of", "2", "-o", str(out))
+    assert pd.read_csv(out)["output"].unique().tolist() == [2]
+    assert "'4' is no output" in failed("interpret", "importance", model, table, "--of", "nonsense").replace(
+        "nonsense", "4"
+    )
+    run("interpret", "partial-dependence", model, table, "-f", "age", "--of", "2", "-o", str(out), "--overwrite")
+    assert pd.read_csv(out).columns.tolist() == ["value", "effect[2]"]
+
+
+def test_rows_keep_their_numbers_and_categories_their_names(wines: tuple[str, str], tmp_path: Path) -> None:
+    model, table = wines
+    soil = pd.read_csv(table)["soil"]
+    for view in ("integrated-gradients", "shapley"):
+        out = tmp_path / f"{view}.parquet"
+        run("interpret", view, model, table, "--row", "17", "--row", "3", "-o", str(out))
+        frame = pd.read_parquet(out)
+        assert frame["row"].unique().tolist() == [17, 3]
+        named = frame[frame["feature"] == "soil"].drop_duplicates("row").set_index("row")["value"]
+        assert named.to_dict() == {17: soil[17], 3: soil[3]}
+    out = tmp_path / "ice.csv"
+    run("interpret", "ice", model, table, "--row", "17", "-f", "0", "-o", str(out))
+    assert pd.read_csv(out)["row"].unique().tolist() == [17]
+
+
+def test_weights_count_in_stability(data: str, other: str, tmp_path: Path) -> None:
+    weighted = tmp_path / "weighted.parquet"
+    frame = pd.read_parquet(data)
+    frame.assign(w=np.linspace(0, 1, len(frame)) ** 4).to_parquet(weighted)
+    command = ("interpret", "stability", str(LOANS.model), str(weighted), "--against", other)
+    plain, heavy = run(*command), run(*command, "--weight", "w")
+    assert plain != heavy
+    assert "turned" in run("interpret", "stability", str(LOANS.model), str(weighted), "--against", other)
+
+
 def test_what_makes_no_sense_is_refused(data: str, tmp_path: Path) -> None:
     model = str(LOANS.model)
     cases = [
@@ -148,9 +242,15 @@ def test_what_makes_no_sense_is_refused(data: str, tmp_path: Path) -> None:
         (("interpret", "shapley", model, data), "give --row, once or more"),
         (
             ("interpret", "importance", model, data, "--of", "maybe", "-o", str(tmp_path / "x.png")),
-            "output is 'maybe'",
+            "'maybe' is no output of this network",
         ),
         (("explain", model, data, "--row", "500"), "There is no row 500 in"),
+        (("interpret", "importance", model, data, "-q"), "there is nothing to show"),
+        (("interpret", "importance", model, data, "-o", data), "is read by this command"),
+        (("interpret", "importance", model, data, "-o", str(tmp_path / "no" / "x.png")), "there is no folder"),
+        (("interpret", "path", model, data, "--row", "1", "--row", "2", "--baseline", "4"), "A path has one start"),
+        (("interpret", "stability", model, data, "--against", model), "compared with itself"),
+        (("report", model, data, "-o", data), "is read by this command"),
     ]
     for command, words in cases:
         assert words in failed(*command)

@@ -43,7 +43,7 @@ def categorical() -> tuple[Network, pd.DataFrame]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_curve_is_the_network(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     x = rows_for(net, 30)
     found = ice(net, x, net.n_features - 1, low=-2, high=3)
     grid = np.linspace(-2, 3, 57)
@@ -56,7 +56,7 @@ def test_each_curve_is_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_partial_dependence_is_the_mean_of_decisions(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     x = rows_for(net, 40)
     found = partial_dependence(net, x, 0)
     assert found.values[0] == x[:, 0].min()
@@ -112,6 +112,32 @@ def test_weights_of_a_table_count() -> None:
         np.testing.assert_allclose(found.at(v)[0], expected, atol=1e-12)
     curves = ice(u, None, 2)
     np.testing.assert_allclose(curves.mean[1], found.effect, atol=1e-13)
+
+
+def test_weights_of_rows_that_are_given_count() -> None:
+    net = SPECIMENS["deep"]
+    x = rows_for(net, 40)
+    weight = np.r_[np.zeros(20), np.arange(20.0)]
+    found = partial_dependence(net, x, 2, sample_weight=weight)
+    expected = np.average(net.decision(moved(x, 2, 0.1)), axis=0, weights=weight)
+    np.testing.assert_allclose(found.at(0.1)[0], expected, atol=1e-12)
+    some = ale(net, x, 2, bins=3, sample_weight=np.r_[np.zeros(20), np.ones(20)])
+    alone = ale(net, x[20:], 2, bins=3)
+    inside = np.linspace(x[20:, 2].min(), x[20:, 2].max(), 30)
+    difference = some.at(inside) - alone.at(inside)
+    np.testing.assert_allclose(difference, difference[:1].repeat(30, axis=0), atol=1e-12)
+
+
+def test_a_row_has_the_range_of_the_table() -> None:
+    net = SPECIMENS["deep"]
+    x = rows_for(net, 40)
+    u = rl.unwrap(net, x)
+    found = ice(u, x[3], 1)
+    assert found.curve(0)[0][[0, -1]].tolist() == [x[:, 1].min(), x[:, 1].max()]
+    thinned = ice(u, None, 1, max_rows=5)
+    assert thinned.row.tolist() == [0, 9, 19, 29, 39]
+    np.testing.assert_array_equal(thinned.curve(19)[0], ice(u, x[19], 1).curve(0)[0])
+    assert thinned.to_frame()["row"].unique().tolist() == [0, 9, 19, 29, 39]
 
 
 def test_mean_predictions_are_exact_where_they_are_given() -> None:
@@ -219,9 +245,16 @@ def test_what_cannot_be_done_is_refused() -> None:
         (lambda: partial_dependence(net, x, 0, low=2, high=1), ArgumentError, "low must be below high"),
         (lambda: partial_dependence(net, x, 0, low=np.nan), ArgumentError, "low must be below high"),
         (lambda: partial_dependence(net, x[:1], 0), DataError, "'x0' is 0 in every row: give low and high"),
-        (lambda: partial_dependence(net, x, 0).at(99), ArgumentError, "The effect is known from"),
+        (lambda: partial_dependence(net, x, 0).at(99), ArgumentError, "This is known from"),
         (lambda: partial_dependence(net, x, 0, scale="odds"), ArgumentError, "scale is 'odds'"),  # type: ignore[arg-type]
-        (lambda: ale(net, x, 0, bins=0), ArgumentError, "bins is 0"),
+        (lambda: ale(net, x, 0, bins=0), ArgumentError, "bins is 0; expected a whole number"),
+        (lambda: ale(net, x, 0, bins=2.5), ArgumentError, "bins is 2.5"),  # type: ignore[arg-type]
+        (lambda: ice(net, x, 0, low="a"), ArgumentError, "low is 'a'"),  # type: ignore[arg-type]
+        (lambda: ice(net, x, 0).curve(99), ArgumentError, "There is no curve of row 99"),
+        (lambda: ice(net, x, 0).at([99]), ArgumentError, "This is known from"),
+        (lambda: ice(net, x, 0).at([0], "odds"), ArgumentError, "scale is 'odds'"),  # type: ignore[arg-type]
+        (lambda: ice("net", x, 0), ArgumentError, "Expected a Network or an Unwrapped, got a str"),  # type: ignore[arg-type]
+        (lambda: ice(net, x, 0, sample_weight=[1, 2]), ArgumentError, "sample_weight has shape"),
         (lambda: ale(rl.unwrap(net, x), None, 0, max_rows=0), ArgumentError, "max_rows is 0"),
     ]
     for call, kind, message in cases:

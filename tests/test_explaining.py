@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from relucidate.errors import ArgumentError, ColumnError, UnfaithfulError
+from relucidate.errors import ArgumentError, ColumnError, NumericalOverflowError, UnfaithfulError
 from relucidate.explaining import explain
 from relucidate.features import Feature, Features
 from relucidate.layers import Activation
@@ -57,6 +57,7 @@ def test_both_sums_are_the_decision(name: str) -> None:
     u, x = unwrapped(net)
     new = np.vstack([x[:30], np.random.default_rng(1).normal(size=(60, net.n_features)) * 3])
     e = explain(u, new)
+    net, u = net.identified, u.identified
     decision = net.decision(new)
     # sums of a few products
     np.testing.assert_allclose(e.intercept + e.effect.sum(axis=2), decision, atol=1e-11, rtol=1e-11)
@@ -382,17 +383,18 @@ def test_frame_has_a_row_for_each_row_output_and_feature(name: str) -> None:
     net = SPECIMENS[name]
     u, x = unwrapped(net, 30)
     e = explain(u, x, rows=[4, 9])
+    net = net.identified
     frame = e.to_frame()
     assert len(frame) == 2 * net.n_outputs * net.n_features
     assert list(frame.columns) == [
-        "row", "output", "feature", "value", "weight", "effect", "centred effect", "lower", "upper",
+        "row", "output", "feature", "value", "weight", "effect", "centred_effect", "lower", "upper",
     ]  # fmt: skip
     total = frame.groupby(["row", "output"], sort=False)["effect"].sum().to_numpy().reshape(2, -1)
     np.testing.assert_allclose(total + e.intercept, net.decision(x[[4, 9]]), atol=1e-11)
     one = frame[(frame["row"] == 9) & (frame["output"] == net.outputs[-1])].set_index("feature")
     np.testing.assert_array_equal(one["value"], x[9])
     np.testing.assert_array_equal(one["weight"], e.weight[1, -1])
-    np.testing.assert_allclose(one["centred effect"], one["weight"] * (x[9] - x.mean(axis=0)), atol=1e-12)
+    np.testing.assert_allclose(one["centred_effect"], one["weight"] * (x[9] - x.mean(axis=0)), atol=1e-12)
     np.testing.assert_array_equal(one["upper"], e.upper[1])
 
 
@@ -403,10 +405,13 @@ def test_arguments_that_make_no_sense() -> None:
     for rows in ([], [1.5], "7", [[1]], [True]):
         with pytest.raises(ArgumentError, match="expected the number of a row, or a list of numbers"):
             explain(u, x, rows=rows)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="X has no rows"):
-        explain(u, x[:0])
-    with pytest.raises(ColumnError, match="for a single row"):
-        explain(u, x[0])
+    with pytest.raises(ColumnError, match="the network takes"):
+        explain(u, x[0, :-1])
+    for wrong in (u.network, "net.json", None):
+        with pytest.raises(
+            ArgumentError, match=r"Expected an Unwrapped, got a .*Give what unwrap\(network, X\) returned"
+        ):
+            explain(wrong, x)  # type: ignore[arg-type]
     e = explain(u, x, rows=[4, 9])
     with pytest.raises(ArgumentError, match="Row 5 was not explained; there are rows 4, 9"):
         e.summary(5)
@@ -421,6 +426,113 @@ def test_several_breakpoints_a_neuron_and_many_rows_of_one_pattern(monkeypatch: 
     whole = explain(u, x)
     monkeypatch.setattr("relucidate.explaining._BLOCK", 10)
     parts = explain(u, x)
-    np.testing.assert_array_equal(whole.lower, parts.lower)
-    np.testing.assert_array_equal(whole.upper, parts.upper)
+    # products of blocks of rows add up in another order
+    np.testing.assert_allclose(whole.lower, parts.lower, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(whole.upper, parts.upper, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(whole.distance, parts.distance, rtol=1e-9, atol=1e-12)
     assert len(np.unique(whole.facet_breakpoint)) > 2
+
+
+# ---------------------------------------------------------------- what does not move
+
+
+def test_indicators_and_missing_values_are_held() -> None:
+    net, table = towns(), town_table()
+    u = unwrap(net, table)
+    e = explain(u, table)
+    x, gone = net.features.encode(table), table["age"].isna().to_numpy()
+    coded = lambda row: net.trace(row[None]).patterns.bits()  # noqa: E731
+    numeric = np.array([True, False, False, False, False, True])
+    for i in range(len(table)):
+        free = numeric & ~(np.arange(6) == 0) if gone[i] else numeric
+        assert np.isnan(e.lower[i]).tolist() == np.isnan(e.upper[i]).tolist() == (~free).tolist()
+        if not np.isfinite(e.distance[i]) or e.distance[i] < 1e-6:
+            continue
+        sd = np.where(free, x.std(axis=0), 0)
+        way = sd**2 * e.facet_normal[i] / np.linalg.norm(sd * e.facet_normal[i])
+        here = coded(x[i])
+        assert (coded(x[i] - 0.999 * e.distance[i] * way) == here).all()
+        assert (coded(x[i] - 1.001 * e.distance[i] * way) != here).any()
+        words = e.facet_in_words(i)
+        assert "town" not in words
+        assert "missing" not in words
+        assert "age" not in words or not gone[i]
+        assert "standard deviations away with categories and missing values held as they are, where" in e.end(i)[0]
+    lost = int(np.flatnonzero(gone)[0])
+    assert "age (now" not in " ".join(e.summary(lost))
+    frame = e.to_frame()
+    own = frame[(frame["row"] == lost) & (frame["feature"] == "age")]
+    assert own[["value", "lower", "upper"]].isna().all(axis=None)
+    assert own["effect"].item() == e.effect[lost, 0, 0]  # what is filled in has its effect all the same
+
+
+def test_a_value_that_is_imputed_without_an_indicator_is_missing_too() -> None:
+    net = random_network([2, 5, 1], seed=1)
+    net = replace(
+        net, features=Features((Feature("age", "age", impute=40.0), Feature("debt", "debt")), ("age", "debt"), True)
+    )
+    table = pd.DataFrame({"age": [np.nan, 40.0, 3.0, 50.0], "debt": [1.0, 1.0, 2.0, 3.0]})
+    e = explain(unwrap(net, table), table)
+    assert e.imputed.tolist() == [[True, False], [False, False], [False, False], [False, False]]
+    assert {t.name: t.value for t in e.terms(0)}["age"] == "missing"
+    assert {t.name: t.value for t in e.terms(1)}["age"] == "40"
+    assert "missing values held" in e.end(0)[0]
+    assert "held" not in e.end(1)[0]
+    assert "age" not in e.facet_in_words(0)
+
+
+def test_where_only_categories_could_end_the_region() -> None:
+    net = network([np.array([[1.0, 0.0], [-1.0, 0.0]]), np.ones((1, 2))], [np.array([-0.5, 0.2]), np.zeros(1)])
+    items = (Feature("town=A", "town", "level", ("A",)), Feature("debt", "debt"))
+    net = replace(net, features=Features(items, ("town", "debt"), True))
+    table = pd.DataFrame({"town": ["A", "B", "A"], "debt": [1.0, 2.0, 3.0]})
+    e = explain(unwrap(net, table), table)
+    assert np.isinf(e.distance).all()
+    assert e.end(0) == [
+        "Nothing ends its region with categories held as they are: no neuron switches as the numeric features that vary do."
+    ]
+
+
+def test_three_identical_rows_have_no_end() -> None:
+    net = random_network([3, 9, 9, 1], seed=7)
+    x = np.tile([[0.1, 0.7, 0.3]], (3, 1))
+    e = explain(unwrap(net, x), x)
+    assert e.end(0)[0].startswith("Nothing ends its region")
+
+
+def test_values_too_large_to_be_squared_are_refused() -> None:
+    net = random_network([3, 6, 1], seed=7)
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    x[5, 1] = 1e160
+    with pytest.raises(NumericalOverflowError, match=r"Values of 'x1' reach 1e\+160.*unwrap without their rows"):
+        explain(unwrap(net, x), x[:3])
+
+
+def test_one_row_without_a_second_axis_and_no_rows_at_all() -> None:
+    u, x = unwrapped(SPECIMENS["three outputs"], 30)
+    one, whole = explain(u, x[3]), explain(u, x)
+    np.testing.assert_array_equal(one.decision[0], whole.decision[3])
+    none = explain(u, x[:0])
+    assert len(none) == 0
+    assert none.to_frame().empty
+    assert none.mean_part.shape == (0, 3)
+    assert none.lower.shape == (0, u.network.n_features)
+    with pytest.raises(ArgumentError, match="No row was explained"):
+        none.summary()
+
+
+def test_maps_that_do_not_fit_are_computed_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    u, x = unwrapped(SPECIMENS["deep"])
+    whole = explain(u, x)
+    monkeypatch.setattr("relucidate.maps.FIT_BYTES", 0)
+    lazy = explain(u, x)
+    assert not isinstance(lazy.coef, np.ndarray)
+    for field in ("weight", "intercept", "effect", "centred", "mean_part", "distance"):
+        np.testing.assert_allclose(getattr(lazy, field), getattr(whole, field), rtol=1e-12, atol=1e-14)
+    assert lazy.summary(3) == whole.summary(3)
+    pd.testing.assert_frame_equal(lazy.to_frame(), whole.to_frame())
+
+
+def test_one_other_feature_is_spoken_of_alone() -> None:
+    u, x = unwrapped(random_network([6, 10, 1], seed=4))
+    assert "; the other one adds " in " ".join(explain(u, x, rows=3).summary())

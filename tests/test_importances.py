@@ -276,3 +276,54 @@ def test_another_kind_is_refused() -> None:
 def test_it_is_in_interpret() -> None:
     assert rl.interpret.importance is importance
     assert rl.interpret.Importance is Importance
+
+
+@pytest.mark.parametrize("size", [1e160, 1e200])
+@pytest.mark.parametrize(
+    "verb", ["importance", "profile", "pairs", "coefficients", "directions", "intercepts", "stability"]
+)
+def test_values_too_large_to_be_squared_are_refused(verb: str, size: float) -> None:
+    from relucidate import interpret
+    from relucidate.errors import NumericalOverflowError
+
+    net = random_network([3, 6, 1], seed=7)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    x[7, 2] = size
+    calls: dict[str, Any] = {
+        "profile": lambda u: interpret.profile(u, 0),
+        "stability": lambda u: interpret.stability([u.network, u.network], x),
+    }
+    call = calls.get(verb, getattr(interpret, verb))
+    with pytest.raises(NumericalOverflowError, match=r"Values of 'x2' reach 1e\+[12].*unwrap without their rows"):
+        call(rl.unwrap(net, x))
+
+
+@pytest.mark.parametrize("verb", ["importance", "directions", "intercepts", "pairs", "profile", "explain"])
+def test_what_was_not_unwrapped_is_refused(verb: str) -> None:
+    from relucidate import interpret, simplify
+
+    u = unwrapped(SPECIMENS["deep"])
+    more: dict[str, Any] = {"profile": (0,), "explain": (u.sample.x,)}
+    for wrong in (u.network, simplify.single(u), "model.onnx"):
+        with pytest.raises(
+            ArgumentError, match=r"Expected an Unwrapped, got a (Network|Simplified|str)\. Give what unwrap"
+        ):
+            getattr(interpret, verb)(wrong, *more.get(verb, ()))
+
+
+def test_shares_of_rows_are_at_most_all() -> None:
+    net = random_network([3, 40, 1], seed=1)
+    x = rows_for(net, 900)
+    u = rl.unwrap(net, x, None, np.random.default_rng(0).random(900))
+    found = importance(u)
+    assert (found.share_positive <= 1).all()
+    assert (found.share_negative <= 1).all()
+    assert not importance(rl.unwrap(net, x[:1])).varies
+    assert "1 row:" in repr(importance(rl.unwrap(net, x[:1])))
+
+
+def test_a_share_that_rounds_above_1_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    u = rl.unwrap(random_network([2, 3, 1], seed=1), np.full((4, 2), 0.5))
+    monkeypatch.setattr(type(u), "share", property(lambda self: np.full(self.n_regions, 1 + 1e-15)))
+    found = importance(u)
+    assert np.fmax(found.share_positive, found.share_negative).max() == 1.0

@@ -14,7 +14,7 @@ from relucidate.layers import Layer
 from relucidate.local_models import clusters, coefficients, directions, intercepts
 from relucidate.network import Network
 from relucidate.simplified import Simplified
-from small_networks import SPECIMENS, network, rows_for
+from small_networks import SPECIMENS, network, random_network, rows_for
 
 
 def unwrapped(name: str, weighted: bool = False, y: bool = True) -> rl.Unwrapped:
@@ -445,3 +445,33 @@ def test_they_are_in_interpret() -> None:
     for name in ("coefficients", "clusters", "intercepts", "directions"):
         assert getattr(rl.interpret, name) is getattr(local_models, name)
         assert getattr(rl.interpret, name.capitalize()) is getattr(local_models, name.capitalize())
+
+
+def test_constant_columns_are_no_direction() -> None:
+    rng = np.random.default_rng(0)
+    net = random_network([3, 9, 1], seed=3)
+    for n, constant, weight in ((500, 1.0, rng.random(500)), (777, 0.1, None)):
+        x = np.column_stack([rng.normal(size=(n, 2)), np.full(n, constant)])
+        found = directions(rl.unwrap(net, x, None, weight))
+        assert found.row_axes[:, 2].tolist() == [0, 0]
+        assert found.row_explained.sum() == pytest.approx(1)
+
+
+def test_figures_of_all_rows_are_not_said_to_be_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relucidate.sampling.MAX_ROWS", 20)
+    net = SPECIMENS["deep"]
+    u = rl.unwrap(net, rows_for(net, 60))
+    said = "on a sample of 20 of 60 rows"
+    assert said not in repr(clusters(u))
+    assert said not in repr(coefficients(u))
+    assert said in repr(coefficients(u, standardised=True))
+    assert said in repr(directions(u))
+
+
+def test_numbers_of_clusters_that_make_no_sense() -> None:
+    net = SPECIMENS["deep"]
+    u = rl.unwrap(net, rows_for(net, 30))
+    for most in ("3", float("nan"), 2.7, True, 0):
+        with pytest.raises(ArgumentError, match="expected a whole number of clusters"):
+            clusters(u, most=most)  # type: ignore[arg-type]
+    assert len(clusters(u, most=np.int64(2)).count) == 2

@@ -61,7 +61,7 @@ def _activated(activation: Any, neuron: int, z: Fraction) -> Fraction:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_breakpoints_are_those_of_rational_arithmetic(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     a, b = ends(net, 4)
     found = path(net, a, b)
     for i in range(4):
@@ -86,7 +86,7 @@ def test_breakpoints_are_those_of_rational_arithmetic(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_path_is_continuous_and_whole(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     a, b = ends(net)
     found = path(net, a, b)
     first, last = found.offsets[:-1], found.offsets[1:] - 1
@@ -145,7 +145,7 @@ def test_no_way_at_all_is_one_piece() -> None:
 
 
 def test_one_row_may_be_the_end_of_many_segments() -> None:
-    net = SPECIMENS["five classes"]
+    net = SPECIMENS["five classes"].identified
     a, b = ends(net)
     many, single = path(net, a[:1], b), path(net, a[0], b[7])
     part = slice(many.offsets[7], many.offsets[8])

@@ -197,3 +197,18 @@ def test_the_decision_boundary_is_drawn_where_it_is_in_sight() -> None:
 def test_rows_that_were_not_explained() -> None:
     with pytest.raises(ArgumentError, match="Row 400 was not explained"):
         plot.explain(explained(), axes(), row=400)
+
+
+def test_bars_are_as_many_as_have_room() -> None:
+    net = random_network((12, 9, 1), seed=2, link="logit")
+    u = unwrap(net, np.random.default_rng(0).normal(size=(200, 12)))
+    ax = plot.explain(explain(u, np.random.default_rng(1).normal(size=(1, 12))), axes(3.4, 2.6))
+    assert_legible(ax)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(labels) < 13
+    assert labels[-2].endswith("others")
+    pixels = abs(ax.transData.transform((0, 1))[1] - ax.transData.transform((0, 0))[1])
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    assert pixels * 72 / figure.dpi >= 7
+    assert ax._left_title.get_window_extent().x0 <= min(t.get_window_extent().x0 for t in ax.get_yticklabels()) + 3  # type: ignore[attr-defined]

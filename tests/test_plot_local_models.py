@@ -504,3 +504,31 @@ def test_all_axes_have_words() -> None:
 def test_what_cannot_be_drawn_is_refused(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+def test_one_row_is_not_called_a_constant_output() -> None:
+    net = SPECIMENS["deep"]
+    ax = plot.importance(interpret.importance(rl.unwrap(net, rows_for(net, 1))), axes())
+    assert caption(ax).startswith("No feature varies over these rows.")
+    assert "; 1 row." in caption(ax)
+
+
+def test_headings_of_panels_keep_to_their_panel() -> None:
+    net = random_network((4, 9, 3), seed=2, link="softmax")
+    net = replace(net, outputs=("Z" * 26, "W" * 26, "$a_b$ " + "M" * 20))
+    u = rl.unwrap(net, np.random.default_rng(0).normal(size=(400, 4)))
+    for width in (3.4, 6.8):
+        assert_legible(plot.importance(interpret.importance(u), axes(width, 4)))
+        assert_legible(plot.clusters(interpret.clusters(u), axes(width, 4)))
+
+
+def test_directions_in_one_column_leave_their_panels_room() -> None:
+    net = random_network((5, 9, 1), seed=2, link="logit")
+    u = rl.unwrap(net, np.random.default_rng(0).normal(size=(300, 5)))
+    ax = plot.directions(interpret.directions(u), axes(3.4, 3.4))
+    assert_legible(ax)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    for panel in ax.child_axes[:2]:
+        box = panel.get_window_extent()
+        assert min(box.width, box.height) > 0.6 * figure.dpi

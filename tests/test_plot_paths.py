@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 import relucidate as rl
-from drawing import all_axes, assert_legible, axes, caption
+from drawing import all_axes, assert_legible, axes, caption, texts
 from relucidate import interpret, plot
 from relucidate.errors import ArgumentError
 from relucidate.network import Network
@@ -26,6 +26,20 @@ def hostile(link: Any = "logit", n_outputs: int = 1) -> Network:
 
 def rows(n: int = 300) -> Any:
     return np.random.default_rng(0).normal(size=(n, 3)) * 3
+
+
+def long_class() -> Network:
+    return replace(hostile("softmax", 3), outputs=("$\\frac{$", "$a_b$", "Z" * 26))
+
+
+CLASSES: dict[str, Callable[[Network, Axes | None], Axes]] = {
+    "path": lambda net, ax: plot.path(interpret.path(net, rows()[0], rows()[1]), ax, output=2),
+    "ice": lambda net, ax: plot.ice(interpret.ice(net, rows(), 0), ax, output=2),
+    "partial dependence": lambda net, ax: plot.partial_dependence(
+        interpret.partial_dependence(net, rows(), 1, scale="prediction"), ax, output=2
+    ),
+    "ale": lambda net, ax: plot.ale(interpret.ale(net, rows(), 0), ax, output=2),
+}
 
 
 PICTURES: dict[str, Callable[[Axes | None], Axes]] = {
@@ -45,6 +59,10 @@ PICTURES: dict[str, Callable[[Axes | None], Axes]] = {
     "partial dependence on levels": lambda ax: plot.partial_dependence(
         interpret.partial_dependence(*categorical(), "job"), ax
     ),
+    **{
+        f"{name} of a long class": lambda ax, name=name: CLASSES[name](long_class(), ax)  # type: ignore[misc]
+        for name in ("path", "ice", "partial dependence", "ale")
+    },
     "ale": lambda ax: plot.ale(interpret.ale(hostile(), rows(), 2), ax),
 }
 
@@ -108,6 +126,7 @@ def test_curves_are_those_of_rows_and_their_mean() -> None:
     np.testing.assert_array_equal(mean.get_xdata(), found.mean[0])
     np.testing.assert_array_equal(mean.get_ydata(), found.mean[1][:, 0])
     assert "20 of 100 rows are drawn" in caption(ax)
+    assert "The only row is drawn" in caption(plot.ice(interpret.ice(hostile(), rows(1), 0, low=-1, high=1), axes()))
     assert "All 3 rows are drawn" in caption(plot.ice(interpret.ice(hostile(), rows(3), 0), axes()))
 
 
@@ -155,3 +174,45 @@ def test_accumulated_effects_say_their_bins() -> None:
     ax = plot.ale(found, axes())
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), found.effect[:, 0])
     assert "300 rows in 6 bins" in caption(ax)
+
+
+@pytest.mark.parametrize("output", [0, 1])
+def test_names_of_classes_are_no_mathematics(output: int) -> None:
+    net = long_class()
+    for ax in (
+        plot.path(interpret.path(net, rows()[0], rows()[1]), axes(), output=output),
+        plot.partial_dependence(interpret.partial_dependence(net, rows(), 1), axes(), output=output),
+        plot.ice(interpret.ice(net, rows(), 1), axes(), output=output),
+    ):
+        assert_legible(ax)
+        named = [text for text in texts(ax) if net.outputs[output] in text.get_text()]
+        assert named
+        assert not any(text.get_parse_math() for text in named)
+
+
+@pytest.mark.parametrize("width", [3.4, 6.8])
+def test_of_many_levels_those_that_matter_most_are_drawn(width: float) -> None:
+    few = interpret.partial_dependence(*categorical(), "job")
+    r = np.random.default_rng(1)
+    share = r.dirichlet(np.ones(60))
+    found = replace(
+        few, levels=tuple(f"City of {i}" for i in range(60)), effect=r.normal(size=(60, 1)), distribution=share
+    )
+    ax = plot.partial_dependence(found, axes(width, 3.4))
+    assert_legible(ax)
+    drawn = [label.get_text() for label in ax.get_yticklabels()]
+    effect = found.effect[:, 0]
+    matter = np.abs(effect - share @ effect) * share
+    assert {int(name.split()[-1]) for name in drawn} == set(np.argsort(-matter)[: len(drawn)].tolist())
+    assert 10 < len(drawn) < 60
+    assert f"{len(drawn)} of 60 levels are shown" in caption(ax)
+    tall = plot.partial_dependence(found)
+    assert len(tall.get_yticklabels()) == 40
+    assert_legible(tall)
+
+
+def test_a_path_on_which_nothing_changes_has_axes_of_a_sensible_range() -> None:
+    x = rows(1)
+    above, below = plot.path(interpret.path(hostile(), x[0], x[0] * (1 + 1e-17)), axes()).child_axes
+    assert below.get_ylim() == (-1, 1)
+    assert np.ptp(above.get_ylim()) > 0.1

@@ -162,21 +162,41 @@ def test_profile_beyond_the_colours_is_dashed() -> None:
 
 
 def test_profile_says_all_nothing_and_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "All 1 region is shown." in caption(plot.profile(profile(linear(), 0), axes()))
+    assert "The only region is shown." in caption(plot.profile(profile(linear(), 0), axes()))
     constant = unwrap(network([np.zeros((1, 2))], [np.ones(1)]), np.random.default_rng(0).normal(size=(9, 2)))
     assert plot.profile(profile(constant, 0), axes()).get_title(loc="left") == "x0: nothing has an effect"
     monkeypatch.setattr("relucidate.sampling.MAX_ROWS", 200)
     assert "(on a sample of 200 of 700 rows)" in caption(plot.profile(profile(unwrapped(), 0), axes()))
 
 
-def test_profile_of_one_row_a_region_has_a_dot_for_a_coefficient() -> None:
+def test_profile_of_one_row_a_region_has_a_dot_for_a_coefficient_and_no_panel_of_flat_effects() -> None:
     u = unwrapped((200, 30, 30, 3), link="softmax")
     p = profile(u, 7)
     ax = plot.profile(p, axes())
-    assert points(panels(ax)[1]) == [(p.low[i], p.slope[i]) for i in reversed(range(7))]
-    assert [t.get_text() for t in panels(ax)[2].texts][1:] == ["0.1%"] * 7
+    slopes, spread = panels(ax)
+    assert points(slopes) == [(p.low[i], p.slope[i]) for i in reversed(range(7))]
+    assert [t.get_text() for t in spread.texts][1:] == ["0.1%"] * 7
     assert "with 1.0% of the rows" in caption(ax)
-    assert "y0" in panels(ax)[0].get_ylabel()
+    assert "Decisions of y0. In each of them the feature has one value" in caption(ax)
+    assert len(panels(plot.profile(profile(u, 7, place="decision"), axes()))) == 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(3.4, 3.4), (6.8, 5.6)])
+def test_profile_says_the_unit_of_coefficients_and_breaks_no_word(width: float, height: float) -> None:
+    ax = plot.profile(profile(unwrapped(), 3), axes(width, height))
+    assert_legible(ax)
+    said = " ".join(panels(ax)[1].get_ylabel().split())
+    assert said in {"coefficient (log-odds per unit of debt)", "coefficient (log-odds per unit)", "coef. per unit"}
+    assert width < 5 or said == "coefficient (log-odds per unit of debt)"
+    assert "Coefficients: log-odds per unit of debt." in caption(ax)
+
+
+def test_a_network_that_says_nothing_has_axes_of_a_sensible_range() -> None:
+    dead = unwrap(network([np.zeros((1, 2))], [np.ones(1)]), np.random.default_rng(0).normal(size=(9, 2)))
+    lines, slopes, _ = panels(plot.profile(profile(dead, 0), axes()))
+    assert lines.get_ylim() == slopes.get_ylim() == (-1, 1)
+    for cell in panels(plot.pairs(pairs(dead), axes())):
+        assert np.ptp(cell.get_ylim()) > 1
 
 
 # ---------------------------------------------------------------- pairs
@@ -216,7 +236,7 @@ def test_pairs_shows_regions_lines_and_correlations() -> None:
     assert cells[0].get_ylabel() == "coef. of\nage"
     assert cells[9].get_ylabel() == "intercept"
     assert cells[10].get_xlabel() == "mean of\ndebt"
-    assert f"all {u.n_regions:,}." in caption(ax)
+    assert f"all {u.n_regions:,} regions." in caption(ax)
     assert "Coefficients: decision (log-odds) per unit of the feature." in caption(ax)
 
 
@@ -228,10 +248,10 @@ def test_pairs_labels_two_ticks_at_least() -> None:
 
 
 def test_pairs_writes_large_and_small_numbers_short() -> None:
-    from relucidate.plot.profiles import _compact
+    from relucidate.plot.parts import compact
 
     values = (250000, 0, -0.5, 1500, 12000, -3e6, 2e9, 2.5e-7, 0.05)
-    assert [_compact(v) for v in values] == ["250k", "0", "−0.5", "1500", "12k", "−3M", "2G", "2.5e−7", "0.05"]
+    assert [compact(v) for v in values] == ["250k", "0", "−0.5", "1500", "12k", "−3M", "2G", "2.5e−7", "0.05"]
 
 
 def test_pairs_says_what_it_leaves_out_and_refuses_too_many() -> None:

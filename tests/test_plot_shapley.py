@@ -44,7 +44,7 @@ def result(d: int = 5, n: int = 60, n_outputs: int = 1, link: str = "logit", sca
     base = np.full(n_outputs, -0.25)
     total = base + values.sum(axis=2)
     note = "Relative to 100 of 5,000 rows, drawn at random (random_state 0)."
-    return Shapley(net, x, values, base, total, scale, x[:1], np.ones(1), 0.0, 1, note)
+    return Shapley(net, x, np.arange(n), values, base, total, scale, x[:1], np.ones(1), 0.0, 1, note)
 
 
 PICTURES: dict[str, Callable[[Axes | None], Axes]] = {
@@ -143,7 +143,7 @@ def test_features_without_a_value_take_no_place_where_some_are_left_out() -> Non
 
 def test_one_row_is_drawn_as_bars() -> None:
     r = result()
-    one = replace(r, x=r.x[:1], values=r.values[:1], decision=r.decision[:1])
+    one = replace(r, x=r.x[:1], row=np.array([41]), values=r.values[:1], output=r.output[:1])
     assert len(plot.shapley(one, axes()).patches) == 5
 
 

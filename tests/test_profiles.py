@@ -45,6 +45,7 @@ def town_table(n: int = 80) -> pd.DataFrame:
 def test_profile_is_what_the_formula_says_of_each_region(name: str) -> None:
     net = SPECIMENS[name]
     u, x, weight = unwrapped(net)
+    net, u = net.identified, u.identified
     j, k = net.n_features - 1, net.n_outputs - 1
     decision = net.decision(x)[:, k]
     for place in ("centred", "decision"):
@@ -70,6 +71,7 @@ def test_profile_is_what_the_formula_says_of_each_region(name: str) -> None:
 def test_lines_of_all_features_add_up_to_the_decision(name: str) -> None:
     net = SPECIMENS[name]
     u, x, _ = unwrapped(net, weighted=False)
+    net = net.identified
     parts = [profile(u, j, most=u.n_regions) for j in range(net.n_features)]
     level = profile(u, 0, most=u.n_regions, place="decision").level
     for i in np.flatnonzero(u.region_of <= 3):
@@ -266,7 +268,7 @@ def test_pairs_are_means_and_coefficients_with_their_lines(name: str) -> None:
     for i, r in enumerate(p.region):
         rows = u.region_of == r
         np.testing.assert_allclose(p.mean[i], np.average(x[rows][:, index], axis=0, weights=weight[rows]), atol=1e-12)
-        assert p.coef[i].tolist() == [*u.coef[r, 0, index], u.intercept[r, 0]]
+        assert p.coef[i].tolist() == [*u.identified.coef[r, 0, index], u.identified.intercept[r, 0]]
     w = u.sums.weight[p.region]
     assert (u.sums.weight > 0).sum() == len(w)
     for a in range(len(p.terms)):
@@ -389,3 +391,10 @@ def test_wide_softmax_network_compares_classes() -> None:
     for j in range(4):
         expected = profile(unwrap(net, x), j, output=2).importance
         assert profile(unwrap(moved, x), j, output=2).importance == pytest.approx(expected, rel=1e-9)
+
+
+def test_identical_rows_give_no_feature_importance() -> None:
+    net = random_network([3, 9, 9, 1], seed=7)
+    found = profile(unwrap(net, np.tile([[0.1, 0.7, 0.3]], (3, 1))), 0)
+    assert np.isnan(found.importance)
+    assert repr(found).endswith("1 of 1 region, with 100.0% of the rows; no feature has an effect")

@@ -53,3 +53,29 @@ def test_every_row_has_the_same_chance(monkeypatch):
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(ArgumentError, match="random_state is"):
         rl.unwrap(SPECIMENS["abs"], np.zeros((3, 1)), random_state=seed)
+
+
+def test_a_constant_column_has_its_own_value_and_no_spread():
+    rng = np.random.default_rng(0)
+    for n, weight in ((500, rng.random(500)), (777, None), (3, None)):
+        constant = np.array([1 / 3, 0.1, 1.0, 1e9 + 0.3])
+        x = np.concatenate([rng.normal(size=(n, 1)), np.tile(constant, (n, 1))], axis=1)
+        s = sampling.Sample(np.arange(n), n, x, x, np.zeros(n, dtype=np.int32), weight=weight)
+        assert s.mean[1:].tolist() == constant.tolist()
+        assert s.sd[1:].tolist() == [0, 0, 0, 0]
+        w = np.ones(n) if weight is None else weight
+        assert s.mean[0] == pytest.approx(np.average(x[:, 0], weights=w), abs=1e-14)
+        assert s.sd[0] == pytest.approx(np.sqrt(np.average((x[:, 0] - s.mean[0]) ** 2, weights=w)))
+
+
+def test_rows_without_weight_do_not_make_a_column_vary():
+    x = np.array([[5.0, 1.0], [0.1, 2.0], [0.1, 4.0]])
+    s = sampling.Sample(np.arange(3), 3, x, x, np.zeros(3, dtype=np.int32), weight=np.array([0.0, 0.3, 0.7]))
+    assert (s.mean[0], s.sd[0]) == (0.1, 0)
+
+
+def test_the_spread_of_huge_and_tiny_values_is_finite():
+    for size in (1e200, 1e-200, 1.0):
+        x = size * np.array([[1.0], [2.0], [3.0]])
+        s = sampling.Sample(np.arange(3), 3, x, x, np.zeros(3, dtype=np.int32))
+        assert s.sd[0] == pytest.approx(size * np.sqrt(2 / 3))

@@ -296,7 +296,7 @@ def test_a_sample_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relucidate.sampling.MAX_ROWS", 50)
     networks = [random_network([3, 5, 1], seed=s) for s in range(2)]
     found = stability(networks, np.random.default_rng(0).normal(size=(200, 3)))
-    assert found.n_rows == 200
+    assert found.n_rows == 50
     assert "on a sample of 50 of 200 rows" in repr(found)
 
 
@@ -354,3 +354,10 @@ def test_features_made_otherwise_are_refused() -> None:
     other = replace(other, features=replace(other.features, items=tuple(items)))
     with pytest.raises(ArgumentError, match="makes other features of the columns than network 0"):
         stability([with_groups(0), other], table())
+
+
+def test_one_network_is_not_several() -> None:
+    net = SPECIMENS["deep"]
+    for wrong in (net, 3):
+        with pytest.raises(ArgumentError, match=r"stability compares networks with each other, got a (Network|int)"):
+            stability(wrong, rows_for(net, 20))  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def with_levels() -> tuple[Network, pd.DataFrame]:
 @pytest.mark.parametrize("scale", ["decision", "prediction"])
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_values_are_the_mean_over_all_orders(name: str, scale: Any) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     rows = rows_for(net, 14)
     x, background = rows[-4:], np.vstack([rows[:6], rows[-4:-3]])
     background[1, 0] = x[
@@ -92,7 +92,7 @@ def test_values_are_the_mean_over_all_orders(name: str, scale: Any) -> None:
             found.values[i], by_definition(f, groups, x[i], background, weight), rtol=1e-11, atol=1e-12
         )
     np.testing.assert_allclose(found.base, np.average(f(background), axis=0, weights=weight), rtol=1e-13, atol=1e-14)
-    assert np.array_equal(found.decision, f(x))
+    assert np.array_equal(found.output, f(x))
 
 
 @pytest.mark.parametrize("name", ["eight", "twelve"])
@@ -150,11 +150,11 @@ def test_blocks_change_nothing(block_bytes: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_values_sum_to_the_decision(name: str) -> None:
-    net = SPECIMENS[name]
+    net = SPECIMENS[name].identified
     rows = rows_for(net, 40)
     found = shapley(net, rows[20:], rows[:20])
     np.testing.assert_allclose(found.base + found.values.sum(axis=2), net.decision(rows[20:]), rtol=1e-12, atol=1e-12)
-    assert found.gap < 1e-12 * (1 + np.abs(found.decision).max())
+    assert found.gap < 1e-12 * (1 + np.abs(found.output).max())
 
 
 def test_what_agrees_or_is_not_used_has_nothing() -> None:
@@ -345,3 +345,9 @@ def test_an_interrupt_passes_through() -> None:
     with pytest.raises(KeyboardInterrupt):
         shapley(NET, X, X + 1, progress=interrupt)
     assert shapley(NET, X, X + 1).gap < 1e-12
+
+
+def test_one_row_without_a_second_axis() -> None:
+    net = random_network([3, 5, 1], seed=1)
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    np.testing.assert_array_equal(shapley(net, x[2], x[4]).values, shapley(net, x[2:3], x[4:5]).values)

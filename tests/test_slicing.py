@@ -16,6 +16,7 @@ import rational
 import relucidate as rl
 from relucidate import cutting, regions, slicing
 from relucidate.errors import ArgumentError, NumericalOverflowError
+from relucidate.facets import switches_of
 from relucidate.features import Feature, Features
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network
@@ -162,7 +163,7 @@ def test_polygons_meet_edge_to_edge(name: str, which: int) -> None:
 def test_crossing_a_facet_switches_the_neurons_that_it_names(name: str, which: int) -> None:
     found = cut(name, which)
     net = found.network
-    place = list(zip(*(part.tolist() for part in slicing._switches(net)), strict=True))
+    place = list(zip(*(part.tolist() for part in switches_of(net)), strict=True))
     for i in range(0, len(found), 1 + len(found) // 12):
         for facet in found.facets(i):
             ends = np.array(facet.ends)
@@ -527,7 +528,7 @@ def test_facets_are_said_in_units_of_the_axes() -> None:
     words = {f.name: f.words for f in found.facets(j, ["a", "b"])}
     assert words["neuron 0 of dense 0"] == "a + 2 b ≥ 60"
     assert words["neuron 1 of dense 0"] == "b ≤ 30"
-    assert found.plane.note == "the other 1 features are held at the row given"
+    assert found.plane.note == "the other feature is held at the row given"
     with pytest.raises(ArgumentError, match="There is no polygon 99"):
         found.facets(99)
 
@@ -610,7 +611,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: slice2d(SPECIMENS["xor"], box=((0, 1), (0, np.inf))), "each low below its high"),
     (lambda: slice2d(SPECIMENS["xor"], box=(-1, 1), budget=0), "budget is 0"),
     (lambda: slice2d(SPECIMENS["xor"], box=(-1, 1), tolerance=0.5), "tolerance is 0.5"),
-    (lambda: slice2d(NET3, (0, 1), (-1, 1)), "other 1 features must be held somewhere"),
+    (lambda: slice2d(NET3, (0, 1), (-1, 1)), "other feature must be held somewhere"),
     (lambda: slice2d(NET3, (0, 0), (-1, 1), at=np.zeros(3)), "both are 'x0'"),
     (lambda: slice2d(NET3, (0, 7), (-1, 1), at=np.zeros(3)), "feature is 7"),
     (lambda: slice2d(NET3, (0, "x9"), (-1, 1), at=np.zeros(3)), "'x9' is no feature"),
@@ -675,3 +676,11 @@ def test_integer_networks_with_many_ties(seed: int) -> None:
 def test_names_are_public() -> None:
     assert rl.regions is regions
     assert set(regions.__all__) >= {"Plane", "Slice2D", "slice2d"}
+
+
+def test_one_other_feature_is_spoken_of_alone() -> None:
+    from relucidate.planes import Plane
+
+    for d, said in ((3, "the other feature is held at its mean"), (4, "the other 2 features are held at their means")):
+        net = random_network([d, 5, 1], seed=1)
+        assert Plane.of_features(rl.unwrap(net, rows_for(net, 30)), 0, 1).note == said

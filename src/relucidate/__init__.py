@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relucidate import errors, examples, interpret, regions, simplify
+    from relucidate import diagnose, errors, examples, interpret, regions, simplify
     from relucidate.frameworks import load
     from relucidate.frameworks.exporting import export
     from relucidate.html import report
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "diagnose": "relucidate.diagnose",
     "errors": "relucidate.errors",
     "examples": "relucidate.examples",
     "export": "relucidate.frameworks.exporting",
@@ -42,6 +43,7 @@ __all__ = [
     "Patterns",
     "Simplified",
     "Unwrapped",
+    "diagnose",
     "errors",
     "examples",
     "export",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped, shown
 from relucidate.layers import Floats
 from relucidate.network import Network
-from relucidate.paths import encoded_rows, mean_row
-from relucidate.segments import Walk, over_segments
+from relucidate.paths import encoded_rows, known, mean_row, numbers_of
+from relucidate.segments import Walk, over_segments, rounding
 from relucidate.unwrapping import Unwrapped
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class IntegratedGradients:
     network : that was followed. scale : "decision" or "prediction".
     values : (n, n_outputs, n_features) attributions; they add up to `output` less `base`.
     output : (n, n_outputs) of the rows, on that scale. base : (n_outputs,) of the baseline, or their weighted mean.
-    x : (n, n_features) the rows, encoded.
+    x : (n, n_features) the rows, encoded. row : (n,) their numbers.
     n_baselines : baselines averaged over. baseline : what they are, in words.
     n_pieces : pieces of all the ways.
     completeness : largest ``|sum - difference| / (1 + |difference|)``.
@@ -47,14 +48,15 @@ class IntegratedGradients:
     output: Floats
     base: Floats
     x: Floats
+    row: NDArray[np.int64]
     n_baselines: int
     baseline: str
     n_pieces: int
     completeness: float
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that attributions are `grouped` by."""
+    def features(self) -> tuple[str, ...]:
+        """The user's columns that attributions are `grouped` by."""
         return tuple(column for column, _ in self.network.features.groups)
 
     @property
@@ -79,9 +81,9 @@ class IntegratedGradients:
             value[:, j] = column
         return pd.DataFrame(
             {
-                "row": np.repeat(np.arange(n), K * g),
+                "row": np.repeat(self.row, K * g),
                 "output": np.tile(np.repeat(np.array(self.network.outputs, dtype=object), g), n),
-                "feature": np.tile(np.array(self.names, dtype=object), n * K),
+                "feature": np.tile(np.array(self.features, dtype=object), n * K),
                 "value": np.repeat(value, K, axis=0).ravel(),
                 "attribution": self.grouped.ravel(),
             }
@@ -124,7 +126,7 @@ def integrated_gradients(
     ------
     ArgumentError : no such scale, "mean" without a table, weights that do not fit.
     DataError : rows do not fit the network.
-    UnfaithfulError : attributions do not add up to the difference to 1e-9 of it and 1.
+    UnfaithfulError : attributions do not add up to the difference to 1e-9 of it and 1, nor to what rounding explains.
 
     Notes
     -----
@@ -136,6 +138,7 @@ def integrated_gradients(
     piece lies in a neuron's hyperplane, rounding decides which side's gradient is taken. Cost: about two forward passes
     over the breakpoints met.
     """
+    model = known(model).identified
     network, u = (model.network, model) if isinstance(model, Unwrapped) else (model, None)
     if scale not in ("decision", "prediction"):
         raise ArgumentError(f"scale is {clipped(scale)}; expected 'decision' or 'prediction'.")
@@ -167,10 +170,11 @@ def integrated_gradients(
         output=output,
         base=base,
         x=x,
+        row=np.arange(len(x)),
         n_baselines=len(rows),
         baseline=said,
         n_pieces=n_pieces,
-        completeness=_complete(values, output, base),
+        completeness=_complete(network, scale, values, output, base, x, rows),
     )
 
 
@@ -189,7 +193,7 @@ def _baselines(network: Network, u: Unwrapped | None, baseline: Any) -> tuple[Fl
 def _weights(given: Any, n: int) -> Floats:
     if given is None:
         return np.full(n, 1 / n)
-    weight = np.asarray(given, dtype=np.float64)
+    weight = numbers_of(given, "baseline_weight")
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
         raise ArgumentError(
             f"baseline_weight has shape {weight.shape}, and runs from {clipped(float(weight.min(initial=0.0)))}; expected "
@@ -203,22 +207,38 @@ def _on_scale(network: Network, x: Floats, scale: Scale) -> Floats:
     return network.inverse_link(decision) if scale == "prediction" else decision
 
 
-def _complete(values: Floats, output: Floats, base: Floats) -> float:
+def _complete(
+    network: Network, scale: Scale, values: Floats, output: Floats, base: Floats, x: Floats, rows: Floats
+) -> float:
     """Return how far attributions are from adding up.
+
+    Parameters
+    ----------
+    x : the rows, and `rows` the baselines, encoded.
 
     Raises
     ------
-    UnfaithfulError : too far.
+    UnfaithfulError : farther than rounding explains.
     """
     difference = output - base
-    gap = np.abs(values.sum(axis=2) - difference) / (1 + np.abs(difference) + np.abs(values).max(axis=2, initial=0.0))
-    worst = float(gap.max(initial=0.0))
-    if not worst <= COMPLETENESS:
-        row = int(np.argmax(np.where(np.isnan(gap), np.inf, gap).max(axis=1)))
+    gap = np.abs(values.sum(axis=2) - difference)
+    relative = gap / (1 + np.abs(difference))
+    worst = float(relative.max(initial=0.0))
+    if worst <= COMPLETENESS:
+        return worst
+    far = np.flatnonzero(~(relative <= COMPLETENESS).all(axis=1))
+    # a prediction moves by at most a quarter of what a logit does, and by its own size with a logarithm
+    steep = np.maximum(np.abs(output), 1.0) if scale == "prediction" else 1.0
+    allowed = rounding(network, x[far]) + rounding(network, rows).max(axis=0)
+    # each attribution rounds, and they may cancel
+    allowed = allowed * np.broadcast_to(steep, output.shape)[far] + 2.0**-40 * np.abs(values[far]).sum(axis=2)
+    beyond = far[~(gap[far] <= allowed).all(axis=1)]
+    if len(beyond):
+        row = int(beyond[0])
         raise UnfaithfulError(
             f"Row {row}: attributions add up to {shown(values[row].sum(axis=1))}, the difference to the baseline is "
-            f"{shown(difference[row])}. Nothing was returned. Look for huge values in the row or the baseline; if there are "
-            "none, this is a defect of relucidate: please report it with the model."
+            f"{shown(difference[row])}; more than rounding explains. Nothing was returned. This is a defect of relucidate: "
+            "please report it with the model."
         )
     return worst
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from relucidate import __version__
+from relucidate.cli_diagnose import diagnose
 from relucidate.cli_interpret import explain, interpret
 from relucidate.cli_parts import (
     Architecture,
@@ -29,6 +30,7 @@ from relucidate.cli_parts import (
     load_network,
     print_json,
     print_summary,
+    refuse_inputs,
     simplified_of,
     some,
     unwrap_table,
@@ -47,6 +49,7 @@ app = typer.Typer(
 
 app.command()(interpret)
 app.command()(explain)
+app.command()(diagnose)
 
 
 def main() -> None:
@@ -167,6 +170,7 @@ def report(
     from relucidate.html import report as write
     from relucidate.outputs import atomic_file
 
+    refuse_inputs(out, [model, *data])
     with watching(quiet) as progress, atomic_file(out) as file:
         network = load_network(model, link, features, inputs, output, architecture, normalise)
         u = unwrap_table(network, data, target, weight, seed, progress)
@@ -227,6 +231,8 @@ def export(
     """Write a model, or a simplification's JSON, in another format; what was written is compared before it is kept."""
     from relucidate.frameworks.exporting import export as write
     from relucidate.frameworks.simplifying import is_simplified
+
+    refuse_inputs(out, [model])
 
     if is_simplified(model):
         from relucidate.deploying import read_json

@@ -19,6 +19,7 @@ from relucidate.cli_parts import (
     Names,
     Normalise,
     Output,
+    Overwrite,
     Quiet,
     Seed,
     Target,
@@ -27,14 +28,12 @@ from relucidate.cli_parts import (
     unwrap_table,
     watching,
 )
+from relucidate.cli_views import Of, Out, deliver, kind_of, named, only_output, output_of, printed, refuse_places
 from relucidate.errors import ArgumentError, clipped
 
 if TYPE_CHECKING:
+    from relucidate.network import Network
     from relucidate.unwrapping import Unwrapped
-
-_PRINTED = 30  # rows of a table on the terminal
-_PICTURES = (".png", ".svg", ".pdf")
-_TABLES = (".csv", ".parquet")
 
 
 class View(StrEnum):
@@ -61,20 +60,28 @@ class _Asked:
     """What was asked of a view, besides the model and the table."""
 
     u: Unwrapped
+    model: str
     data: list[str]
     target: str | None
+    weight: str | None
+    load: Callable[[str], Network]
     features: list[str]
     rows: list[int]
-    output: str | None
+    output: int | None
     kind: str | None
     baseline: str
     against: list[str]
     standardised: bool
 
-    def one_feature(self) -> str:
+    @property
+    def _known(self) -> list[str]:
+        features = self.u.network.features
+        return [*features.names, *features.columns]
+
+    def one_feature(self) -> str | int:
         """Return the feature, where one is needed."""
         if len(self.features) == 1:
-            return self.features[0]
+            return named(self.features[0], self._known)
         names = ", ".join(column for column, _ in self.u.network.features.groups[:8])
         raise ArgumentError(f"This view is of one feature: give it by --feature. The network has {names}.")
 
@@ -83,6 +90,12 @@ class _Asked:
         from relucidate.data import picked_rows
 
         return picked_rows(self.data, self.u.network.features, self.rows)
+
+    def numbered(self, result: Any) -> Any:
+        """Return a result of `some_rows` under the numbers that these have in the table."""
+        import numpy as np
+
+        return replace(result, row=np.array(self.rows))
 
     def start(self) -> Any:
         """Return the baseline: "mean", or a row of the table."""
@@ -126,12 +139,12 @@ def _profile(a: _Asked, rl: Any) -> Any:
 
 
 def _pairs(a: _Asked, rl: Any) -> Any:
-    return rl.pairs(a.u, a.features or None, output=a.output or 0)
+    return rl.pairs(a.u, [named(f, a._known) for f in a.features] or None, output=a.output or 0)
 
 
 def _ice(a: _Asked, rl: Any) -> Any:
-    rows = a.some_rows() if a.rows else None
-    return rl.ice(a.u, rows, a.one_feature())
+    feature = a.one_feature()
+    return a.numbered(rl.ice(a.u, a.some_rows(), feature)) if a.rows else rl.ice(a.u, None, feature)
 
 
 def _partial_dependence(a: _Asked, rl: Any) -> Any:
@@ -147,6 +160,8 @@ def _path(a: _Asked, rl: Any) -> Any:
         raise ArgumentError(
             "A path leads from one row to another: give --row twice, or once to start from the baseline."
         )
+    if len(a.rows) == 2 and a.baseline != "mean":
+        raise ArgumentError("A path has one start: give --row twice, or --row once and --baseline.")
     rows = a.some_rows()
     start = rows[0:1] if len(a.rows) == 2 else a.start()
     return rl.path(a.u, start, rows[len(a.rows) - 1 : len(a.rows)])
@@ -155,8 +170,10 @@ def _path(a: _Asked, rl: Any) -> Any:
 def _integrated_gradients(a: _Asked, rl: Any) -> Any:
     from relucidate.paths import Encoded
 
-    rows = a.some_rows() if a.rows else Encoded(a.u.sample.x)
-    return rl.integrated_gradients(a.u, rows, a.start(), scale=a.kind)
+    if a.rows:
+        return a.numbered(rl.integrated_gradients(a.u, a.some_rows(), a.start(), scale=a.kind))
+    all_of_them = rl.integrated_gradients(a.u, Encoded(a.u.sample.x), a.start(), scale=a.kind)
+    return replace(all_of_them, row=a.u.sample.row)
 
 
 def _shapley(a: _Asked, rl: Any) -> Any:
@@ -164,16 +181,23 @@ def _shapley(a: _Asked, rl: Any) -> Any:
         raise ArgumentError(
             "Shapley values are of single rows, since each costs many evaluations: give --row, once or more."
         )
-    return rl.shapley(a.u, a.some_rows(), scale=a.kind)
+    return a.numbered(rl.shapley(a.u, a.some_rows(), scale=a.kind))
 
 
 def _stability(a: _Asked, rl: Any) -> Any:
     if not a.against:
         raise ArgumentError("Stability compares networks: give the others by --against MODEL, once or more.")
-    from relucidate.frameworks import load
+    networks = {a.model: a.u.network} | {path: a.load(path) for path in a.against}
+    if len(networks) <= len(a.against):
+        raise ArgumentError("A model is compared with itself: give each one once.")
+    names = _short_names(list(networks))
+    return rl.stability(dict(zip(names, networks.values(), strict=True)), a.data, a.target, a.weight)
 
-    others = [load(path) for path in a.against]
-    return rl.stability([a.u.network, *others], a.data, a.target)
+
+def _short_names(paths: list[str]) -> list[str]:
+    """Return the names of files without folder and ending, or the paths where these are not distinct."""
+    names = [Path(path).stem for path in paths]
+    return names if len(set(names)) == len(names) else paths
 
 
 _SCALES = ("decision", "prediction")
@@ -199,12 +223,7 @@ _IN_RESULT = {View.profile, View.pairs}  # views whose result is of one output a
 
 Feature = Annotated[list[str] | None, typer.Option("--feature", "-f", help="Feature to look at; may be given again.")]
 Row = Annotated[list[int] | None, typer.Option("--row", help="Number of a row, from 0; may be given again.", min=0)]
-Of = Annotated[str | None, typer.Option("--of", help="Which output or class, of a network with several.")]
 Baseline = Annotated[str, typer.Option("--baseline", help="Where to start from: mean, or the number of a row.")]
-Out = Annotated[
-    list[Path] | None,
-    typer.Option("-o", "--out", help="File to write: .png, .svg, .pdf, .csv or .parquet; may be given again."),
-]
 
 
 def interpret(
@@ -221,6 +240,7 @@ def interpret(
         bool, typer.Option("--standardised", help="Coefficients per standard deviation of their feature.")
     ] = False,
     out: Out = None,
+    overwrite: Overwrite = False,
     target: Target = None,
     weight: Weight = None,
     link: Link = None,
@@ -239,20 +259,28 @@ def interpret(
     for option, value in given.items():
         if value and option not in shown.heeds:
             raise ArgumentError(f"--{option} has no meaning for {view.value}. Leave it out.")
-    kind = _kind(view, shown, kind)
-    _refuse_endings(out or [])
+    kind = kind_of(view.value, shown.kinds, kind)
+    refuse_places(out or [], overwrite, [model, *data, *(against or [])])
+    if quiet and not out:
+        raise ArgumentError("With --quiet and no -o there is nothing to show. Give a file, or leave --quiet out.")
+
+    def load(path: str) -> Network:
+        return load_network(path, link, features, inputs, output, architecture, normalise)
+
     with watching(quiet) as progress:
-        network = load_network(model, link, features, inputs, output, architecture, normalise)
-        u = unwrap_table(network, data, target, weight, seed, progress)
+        u = unwrap_table(load(model), data, target, weight, seed, progress)
         from relucidate import interpret as verbs
 
         asked = _Asked(
             u=u,
+            model=model,
             data=data,
             target=target,
+            weight=weight,
+            load=load,
             features=feature or [],
-            rows=row or [],
-            output=_number_or_name(of),
+            rows=list(dict.fromkeys(row or [])),
+            output=output_of(u.network, of),
             kind=kind,
             baseline=baseline,
             against=against or [],
@@ -262,7 +290,7 @@ def interpret(
         drawing: dict[str, Any] = {} if of is None or view in _IN_RESULT else {"output": asked.output}
         if view is View.coefficients:
             drawing["kind"] = kind
-        _deliver(result, shown.picture, drawing, out or [], quiet)
+        deliver(result, shown.picture, drawing, only_output(u, asked.output), out or [], quiet)
 
 
 def explain(
@@ -277,6 +305,7 @@ def explain(
         typer.Option("--baseline", help="Also attribute the way from there, exactly: mean, or the number of a row."),
     ] = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     target: Target = None,
     weight: Weight = None,
     link: Link = None,
@@ -289,92 +318,36 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Say why a row has its decision: its local linear model, what each feature adds, and where that model ends."""
-    _refuse_endings(out or [])
+    refuse_places(out or [], overwrite, [model, *data])
     with watching(quiet) as progress:
         network = load_network(model, link, features, inputs, output, architecture, normalise)
         u = unwrap_table(network, data, target, weight, seed, progress)
-        import numpy as np
-
         from relucidate import interpret as verbs
-        from relucidate.data import picked_rows
 
-        which = _number_or_name(of)
-        asked = _Asked(u, data, target, [], row, which, "decision", baseline or "mean", [], False)
         numbers = list(dict.fromkeys(row))
-        result = replace(verbs.explain(u, picked_rows(data, u.network.features, numbers)), row=np.array(numbers))
+        which = output_of(u.network, of)
+        asked = _Asked(
+            u=u,
+            model=model,
+            data=data,
+            target=target,
+            weight=weight,
+            load=lambda path: network,
+            features=[],
+            rows=numbers,
+            output=which,
+            kind="decision",
+            baseline=baseline or "mean",
+            against=[],
+            standardised=False,
+        )
+        gradients = None if baseline is None else _integrated_gradients(asked, verbs)
+        result = asked.numbered(verbs.explain(u, asked.some_rows()))
         if not quiet:
             for number in numbers:
                 print("\n".join(result.summary(number, output=which)), end="\n\n")
-        if baseline is not None:
-            gradients = _integrated_gradients(asked, verbs)
-            print(f"{gradients!r}")
-            print(_table(gradients.to_frame()))
+            if gradients is not None:
+                print(f"{gradients!r}\n{printed(only_output(u, which)(gradients.to_frame()))}")
         if out:
-            _deliver(result, "explain", {} if of is None else {"output": which}, out, quiet)
-
-
-# ---------------------------------------------------------------- parts
-
-
-def _kind(view: View, shown: _View, kind: str | None) -> str | None:
-    if kind is None:
-        return shown.kinds[0] if shown.kinds else None
-    if kind not in shown.kinds:
-        known = f"expected {' or '.join(shown.kinds)}" if shown.kinds else "it has no variants"
-        raise ArgumentError(f"--kind {clipped(kind)} is no variant of {view.value}; {known}.")
-    return kind
-
-
-def _number_or_name(text: str | None) -> Any:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
-
-
-def _refuse_endings(out: list[Path]) -> None:
-    """Refuse a file that nothing can be written to, before the work is done."""
-    for path in out:
-        if path.suffix.lower() not in _PICTURES + _TABLES:
-            raise ArgumentError(
-                f"{path}: the ending says what to write; expected {', '.join(_PICTURES)} for a picture, "
-                f"{' or '.join(_TABLES)} for a table."
-            )
-
-
-def _deliver(result: Any, picture: str, drawing: dict[str, Any], out: list[Path], quiet: bool) -> None:
-    """Write the result to the files asked for, or print its table."""
-    from relucidate.outputs import write_csv_atomically, write_parquet_atomically
-
-    for path in out:
-        ending = path.suffix.lower()
-        if ending in _PICTURES:
-            _draw(result, picture, drawing, path)
-        elif ending == ".csv":
-            write_csv_atomically(result.to_frame(), path)
-        else:
-            import pyarrow as pa
-
-            frame = result.to_frame()
-            frame = frame if frame.index.name is None else frame.reset_index()
-            write_parquet_atomically(pa.Table.from_pandas(frame, preserve_index=False), path)
-    if not quiet:
-        print(f"wrote {', '.join(map(str, out))}" if out else f"{result!r}\n\n{_table(result.to_frame())}")
-
-
-def _draw(result: Any, picture: str, drawing: dict[str, Any], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from relucidate import plot
-    from relucidate.outputs import atomic_file
-
-    ax = getattr(plot, picture)(result, **drawing)
-    ending = path.suffix.lower().removeprefix(".")
-    # the same result gives the same file
-    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending, {})
-    with atomic_file(path) as file, mpl.rc_context({"svg.hashsalt": "relucidate"}):
-        ax.figure.savefig(file, format=ending, dpi=200, metadata=metadata)
-
-
-def _table(frame: Any) -> str:
-    text = str(frame.head(_PRINTED).to_string(index=frame.index.name is not None, float_format=lambda v: f"{v:.4g}"))
-    more = len(frame) - _PRINTED
-    return f"{text}\n… and {more:,} more rows: -o table.csv writes all" if more > 0 else text
+            drawing = {} if which is None else {"output": which}
+            deliver(result, "explain", drawing, only_output(u, which), out, quiet)

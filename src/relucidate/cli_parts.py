@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
     from relucidate.network import Network
@@ -166,6 +167,19 @@ class _Watch:
         self._bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("unwrapping", total=p.total)
         self._bar.start()
+
+
+def refuse_inputs(out: Path, inputs: list[str]) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    OutputError : `out` is one of them.
+    """
+    for name in inputs:
+        given = Path(name)
+        if out.exists() and given.exists() and out.samefile(given):
+            raise OutputError(f"{out} is read by this command, and would be written over. Name another file.")
 
 
 def print_summary(u: Unwrapped) -> None:

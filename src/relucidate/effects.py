@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped, shown
+from relucidate.errors import ArgumentError, DataError, clipped, shown
 from relucidate.features import Feature
 from relucidate.layers import Floats
 from relucidate.network import Network
-from relucidate.paths import encoded_rows
-from relucidate.segments import TOLERANCE, Walk, over_segments
+from relucidate.paths import encoded_rows, known, numbers_of
+from relucidate.segments import Walk, checked, over_segments
 from relucidate.unwrapping import Unwrapped
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Ice:
     network : that was followed. feature : name of the feature, in its units.
     offsets : (n + 1,) knots ``offsets[i]`` to ``offsets[i + 1] - 1`` are those of row i.
     values : (T,) of the feature at the knots, increasing within a row. decision : (T, n_outputs) there.
-    own : (n,) the feature's value of each row. own_decision : (n, n_outputs)
+    row : (n,) numbers of the rows in their table. own : (n,) the feature's value of each. own_decision : (n, n_outputs)
     weight : (n,) of the rows. caveat : what a figure must say: "" if all rows are here.
     """
 
@@ -52,6 +52,7 @@ class Ice:
     offsets: NDArray[np.intp]
     values: Floats
     decision: Floats
+    row: NDArray[np.int64]
     own: Floats
     own_decision: Floats
     weight: Floats
@@ -63,8 +64,22 @@ class Ice:
         return len(self.own)
 
     def curve(self, row: int) -> tuple[Floats, Floats]:
-        """Return the knots (T_i,) of one row and the decisions (T_i, n_outputs) there; it is linear between them."""
-        part = slice(self.offsets[row], self.offsets[row + 1])
+        """Return the knots (T_i,) of the row of that number and the decisions (T_i, n_outputs) there, linear between them.
+
+        Raises
+        ------
+        ArgumentError : that row is not here.
+        """
+        found = np.flatnonzero(self.row == row)
+        if len(found) == 0:
+            raise ArgumentError(
+                f"There is no curve of row {clipped(row)}; there are those of {shown(self.row.tolist(), 8)}."
+            )
+        return self.curve_at(int(found[0]))
+
+    def curve_at(self, i: int) -> tuple[Floats, Floats]:
+        """Return the knots and decisions of the curve at a position among the rows that are here."""
+        part = slice(self.offsets[i], self.offsets[i + 1])
         return self.values[part], self.decision[part]
 
     @cached_property
@@ -73,11 +88,17 @@ class Ice:
         return _summed(self.values, self.offsets, self.decision, self.weight / self.weight.sum())
 
     def at(self, values: Any, scale: Scale = "decision") -> Floats:
-        """Return decisions or predictions of all rows at values of the feature (n, m, n_outputs)."""
-        wanted = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        """Return decisions or predictions of all rows at values of the feature (n, m, n_outputs).
+
+        Raises
+        ------
+        ArgumentError : a value outside of the curves, or no such scale.
+        """
+        wanted = _inside(values, float(self.values.min()), float(self.values.max()))
+        scale = _scale(self.network, scale)
         out = np.empty((self.n_rows, len(wanted), self.network.n_outputs))
         for i in range(self.n_rows):
-            knots, decision = self.curve(i)
+            knots, decision = self.curve_at(i)
             for k in range(out.shape[2]):
                 out[i, :, k] = np.interp(wanted, knots, decision[:, k])
         if scale == "decision":
@@ -88,7 +109,7 @@ class Ice:
         """Return one row per knot: ``row``, the feature's ``value``, the ``decision`` (per output)."""
         import pandas as pd
 
-        row = np.repeat(np.arange(self.n_rows), np.diff(self.offsets))
+        row = np.repeat(self.row, np.diff(self.offsets))
         return pd.DataFrame({"row": row, "value": self.values, **_columns("decision", self.network, self.decision)})
 
     def __repr__(self) -> str:
@@ -139,12 +160,9 @@ class Effect:
         ------
         ArgumentError : a value outside, or levels have no values between them.
         """
-        wanted = np.atleast_1d(np.asarray(values, dtype=np.float64))
         if self.levels:
             raise ArgumentError(f"{clipped(self.feature)} has levels and nothing between them; see to_frame().")
-        low, high = self.values[0], self.values[-1]
-        if not ((wanted >= low) & (wanted <= high)).all():
-            raise ArgumentError(f"The effect is known from {low:.6g} to {high:.6g}; give low and high to go farther.")
+        wanted = _inside(values, float(self.values[0]), float(self.values[-1]))
         return np.stack([np.interp(wanted, self.values, column) for column in self.effect.T], axis=1)
 
     def to_frame(self) -> pd.DataFrame:
@@ -159,6 +177,14 @@ class Effect:
     def __repr__(self) -> str:
         where = f"{len(self.levels)} levels" if self.levels else f"{len(self.values):,} values"
         return f"{self.kind.capitalize()} of {self.feature} on the {self.scale}, {self.n_rows:,} rows: {where}{self.caveat}"
+
+
+def _inside(values: Any, low: float, high: float) -> Floats:
+    """Return values (m,) as numbers, none of them below `low` or above `high`."""
+    wanted = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if not ((wanted >= low) & (wanted <= high)).all():
+        raise ArgumentError(f"This is known from {low:.6g} to {high:.6g}; give low and high to go farther.")
+    return wanted
 
 
 def _columns(name: str, network: Network, values: Floats) -> dict[str, Floats]:
@@ -177,6 +203,7 @@ def ice(
     *,
     low: float | None = None,
     high: float | None = None,
+    sample_weight: Any = None,
     max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Ice:
@@ -187,7 +214,9 @@ def ice(
     model : a network, or what was unwrapped from it.
     X : rows as an array or table; by default those of the table that was unwrapped.
     feature : name or position of a numeric feature.
-    low, high : where the curves begin and end, in the feature's units; by default its range over the rows.
+    low, high : where the curves begin and end, in the feature's units; by default its range over the rows, and over those
+        that were unwrapped.
+    sample_weight : (n,) weights of X; those that were unwrapped keep their own.
     max_rows : at most so many of them, evenly spaced, where X is not given.
     progress : called with the rows done and their number.
 
@@ -205,7 +234,7 @@ def ice(
     Breakpoints where the slope of no output changes are left out. Source: Goldstein et al. 2015, for the curves; Sotoudeh &
     Thakur 2019, for the breakpoints.
     """
-    rows = _rows(model, X, max_rows)
+    rows = _rows(model, X, sample_weight, max_rows)
     return _curves(rows, *_numeric(rows.network, feature), low, high, progress)
 
 
@@ -219,7 +248,7 @@ def _curves(
     progress: Progress | None,
 ) -> Ice:
     own = rows.x[:, column]
-    first, last = _range(own, low, high, name)
+    first, last = _range(np.concatenate([own, rows.others[:, column]]), low, high, name)
     a, b = _along(rows.x, column, zeroed, first, last)
     knots = _knots(rows.network, a, b, progress)
     return Ice(
@@ -228,6 +257,7 @@ def _curves(
         offsets=knots.offsets,
         values=knots.place(np.full(len(a), first), np.full(len(a), last)),
         decision=knots.decision,
+        row=rows.row,
         own=own,
         own_decision=rows.network.trace(rows.x, patterns=False).decision,
         weight=rows.weight,
@@ -237,32 +267,55 @@ def _curves(
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows to follow, their weights, and what a figure must say of them."""
+    """Rows to follow, their numbers and weights, the rows whose range counts, and what a figure must say of them."""
 
     network: Network
     x: Floats
+    row: NDArray[np.int64]
     weight: Floats
+    others: Floats
     caveat: str
 
 
-def _rows(model: Network | Unwrapped, X: Any, max_rows: int) -> _Rows:
+def _rows(model: Network | Unwrapped, X: Any, sample_weight: Any, max_rows: int) -> _Rows:
+    model = known(model).identified
     network = model.network if isinstance(model, Unwrapped) else model
+    others = model.sample.x if isinstance(model, Unwrapped) else np.zeros((0, network.n_features))
+    most = _whole(max_rows, "max_rows")
     if X is not None:
         x = encoded_rows(network.features, X)
         if len(x) == 0:
             raise DataError("The table has no rows; give at least one.")
-        return _Rows(network, x, np.ones(len(x)), "")
+        return _Rows(network, x, np.arange(len(x)), _weights(sample_weight, len(x)), others, "")
     if not isinstance(model, Unwrapped):
         raise ArgumentError(
             "There are no rows to average over: give X, or what unwrap returned in place of the network."
         )
+    if sample_weight is not None:
+        raise ArgumentError("sample_weight goes with X; the rows that were unwrapped keep their own weights.")
     s = model.sample
-    if max_rows < 1:
-        raise ArgumentError(f"max_rows is {max_rows}; expected at least 1.")
-    if len(s.row) <= max_rows:
-        return _Rows(network, s.x, s.weights, s.caveat)
-    kept = np.linspace(0, len(s.row) - 1, max_rows).astype(np.intp)
-    return _Rows(network, s.x[kept], s.weights[kept], f" (on {max_rows:,} of {s.n:,} rows)")
+    if len(s.row) <= most:
+        return _Rows(network, s.x, s.row, s.weights, others, s.caveat)
+    kept = np.linspace(0, len(s.row) - 1, most).astype(np.intp)
+    caveat = f" (on {most:,} of {s.n:,} rows)"
+    return _Rows(network, s.x[kept], s.row[kept], s.weights[kept], others, caveat)
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ArgumentError(f"{name} is {clipped(value)}; expected a whole number, at least 1.")
+    return int(value)
+
+
+def _weights(given: Any, n: int) -> Floats:
+    if given is None:
+        return np.ones(n)
+    weight = numbers_of(given, "sample_weight")
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
+        raise ArgumentError(
+            f"sample_weight has shape {weight.shape}; expected {n:,} finite numbers that are not negative and not all 0."
+        )
+    return weight
 
 
 def _found(network: Network, feature: str | int | None) -> tuple[str, tuple[int, ...]]:
@@ -289,8 +342,8 @@ def _numeric(network: Network, feature: str | int | None) -> tuple[str, int, lis
 
 
 def _range(values: Floats, low: float | None, high: float | None, name: str) -> tuple[float, float]:
-    first = float(values.min()) if low is None else float(low)
-    last = float(values.max()) if high is None else float(high)
+    first = float(values.min()) if low is None else float(numbers_of(low, "low"))
+    last = float(values.max()) if high is None else float(numbers_of(high, "high"))
     if not (np.isfinite(first) and np.isfinite(last)) or first > last or (first == last and low is not None):
         raise ArgumentError(
             f"The range of {clipped(name)} is {first:g} to {last:g}; low must be below high, both finite."
@@ -342,7 +395,7 @@ def _knots(network: Network, a: Floats, b: Floats, progress: Progress | None) ->
     offsets = np.searchsorted(segment, np.arange(len(a) + 1))
     for x, place in ((a, offsets[:-1]), (b, offsets[1:] - 1)):
         theirs = network.trace(x, patterns=False).decision
-        _same(decision[place], theirs, "at an end of its curve")
+        checked(network, x, decision[place], theirs, "The end of a curve")
     return _Knots(offsets, t, decision)
 
 
@@ -366,15 +419,6 @@ def _kinks(walk: Walk, rows: slice) -> tuple[NDArray[np.intp], Floats, Floats]:
     return walk.segment[at] + rows.start, t, decision
 
 
-def _same(ours: Floats, theirs: Floats, where: str) -> None:
-    worst = float((np.abs(ours - theirs) / (1 + np.abs(theirs))).max(initial=0.0))
-    if not worst <= TOLERANCE:
-        raise UnfaithfulError(
-            f"A decision {where} differs from the network's by {worst:.1e} of its size, more than {TOLERANCE:.0e}. Nothing was "
-            "returned. Look for huge values in the rows; if there are none, please report it with the model."
-        )
-
-
 # ---------------------------------------------------------------- means of rows
 
 
@@ -386,6 +430,7 @@ def partial_dependence(
     scale: Scale = "decision",
     low: float | None = None,
     high: float | None = None,
+    sample_weight: Any = None,
     max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Effect:
@@ -393,7 +438,7 @@ def partial_dependence(
 
     Parameters
     ----------
-    model, X, low, high, max_rows, progress : as for `ice`.
+    model, X, low, high, sample_weight, max_rows, progress : as for `ice`.
     feature : name or position of a feature, or name of a categorical column; then each of its levels is set in turn.
     scale : "decision" or "prediction".
 
@@ -411,7 +456,7 @@ def partial_dependence(
     The slope of the mean changes where that of a row does, so that the curve is the running sum of those changes. It is
     compared with the mean of the network's decisions at both ends and in the middle. Source: Friedman 2001.
     """
-    rows = _rows(model, X, max_rows)
+    rows = _rows(model, X, sample_weight, max_rows)
     net = rows.network
     scale = _scale(net, scale)
     items = [net.features.items[j] for j in _found(net, feature)[1]]
@@ -425,7 +470,9 @@ def partial_dependence(
     middle = (first + last) / 2
     here, _ = _along(rows.x, column, zeroed, middle, middle)
     at_middle = np.stack([np.interp([middle], values, e) for e in effect.T], axis=1)
-    _same(at_middle, (share @ net.trace(here, patterns=False).decision)[None], "in the middle of the mean curve")
+    theirs = (share @ net.trace(here, patterns=False).decision)[None]
+    # the row of largest entries bounds the rounding of each
+    checked(net, np.abs(here).max(axis=0, keepdims=True), at_middle, theirs, "The middle of a mean curve")
     if scale == "prediction":
         values = _worth_a_look(values, effect, first, last)
         effect = _mean_predictions(rows, column, zeroed, values)
@@ -541,11 +588,11 @@ def _level_name(item: Feature) -> str:
     return {"missing": "missing", "other": "another level"}[item.kind]
 
 
-def _quantiles(values: Floats, weight: Floats) -> Floats:
-    """Return 201 evenly spaced weighted quantiles."""
+def _quantiles(values: Floats, weight: Floats, n: int = 201) -> Floats:
+    """Return n evenly spaced weighted quantiles, each one of the values."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weight[order])
-    place = np.searchsorted(total, np.linspace(0, 1, 201) * total[-1], side="left")
+    place = np.searchsorted(total, np.linspace(0, 1, n) * total[-1], side="left")
     return values[order][np.minimum(place, len(values) - 1)]
 
 
@@ -555,6 +602,7 @@ def ale(
     feature: str | int | None = None,
     *,
     bins: int = 20,
+    sample_weight: Any = None,
     max_rows: int = MAX_ROWS,
     progress: Progress | None = None,
 ) -> Effect:
@@ -562,7 +610,7 @@ def ale(
 
     Parameters
     ----------
-    model, X, max_rows, progress : as for `ice`.
+    model, X, sample_weight, max_rows, progress : as for `ice`.
     feature : name or position of a numeric feature.
     bins : at most so many, with as many rows each; rows in a bin count as near to each other.
 
@@ -580,14 +628,13 @@ def ale(
     features; it is known in full, and integrated exactly. Unlike partial dependence it does not look at combinations of
     features that are far from the data. Source: Apley & Zhu 2020.
     """
-    if bins < 1:
-        raise ArgumentError(f"bins is {bins}; expected at least 1.")
-    rows = _rows(model, X, max_rows)
+    bins = _whole(bins, "bins")
+    rows = _rows(model, X, sample_weight, max_rows)
     net = rows.network
     name, column, zeroed = _numeric(net, feature)
     own = rows.x[:, column]
     _range(own, None, None, name)
-    edges = np.unique(np.quantile(own, np.linspace(0, 1, bins + 1), method="inverted_cdf"))
+    edges = np.unique(np.r_[own.min(), _quantiles(own, rows.weight, bins + 1), own.max()])
     bin_of = np.clip(np.searchsorted(edges, own, side="left") - 1, 0, len(edges) - 2)
     first, last = edges[bin_of], edges[bin_of + 1]
     total = np.bincount(bin_of, rows.weight, len(edges) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from relucidate.errors import ArgumentError, UnfaithfulError, clipped, shown
 from relucidate.exact import Bounds, U, thresholds
-from relucidate.features import Feature
+from relucidate.facets import Walls, apart, neurons_in_words, number, others_in_words, terms_in_words, text, walls
+from relucidate.features import Feature, Features
 from relucidate.grouping import distinct
-from relucidate.layers import Floats, is_sparse
+from relucidate.layers import Bools, Floats
+from relucidate.maps import maps_of
 from relucidate.network import Network, Patterns, Trace
-from relucidate.unwrapping import TOLERANCE, Unwrapped
+from relucidate.paths import encoded_rows
+from relucidate.unwrapping import TOLERANCE, Unwrapped, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 Integers = NDArray[np.intp]
 
 _BLOCK = 2**20  # numbers held at once
-_NEGLIGIBLE = 0.005  # of the largest term of an equation, below which one is not written out
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,19 @@ class Explanation:
     Parameters
     ----------
     network : what was explained.
-    row : (n,) numbers of the rows in the table. x : (n, d) encoded.
+    row : (n,) numbers of the rows in the table. x : (n, d) encoded. imputed : (n, d) where x stands for a missing value.
     region : (n,) region of each row, -1 where its pattern was never seen.
-    pattern : (n,) index of each row in `coef` (P, n_outputs, d) and `constant` (P, n_outputs), the maps of the patterns.
+    pattern : (n,) index of each row in `coef` (P, n_outputs, d) and `constant` (P, n_outputs), the maps of the patterns;
+        computed on demand if large.
     mean : (d,) of the features over the rows that were unwrapped. decision, prediction : (n, n_outputs).
-    distance : (n,) to the nearest facet, in standard deviations of the features; inf where the region has no end.
+    distance : (n,) to the nearest facet, in standard deviations of the features that can move, see `explain`; inf where the
+        region has no end.
     facet_layer, facet_neuron : (n,) hidden layer and neuron that switches there, -1 without one.
     facet_breakpoint : (n,) value of its preactivation there.
     facet_normal : (n, d) and facet_value : (n,): the facet is where ``facet_normal @ x == facet_value``.
-    lower, upper : (n, d) values between which each feature alone can move before the region ends; may be infinite.
-    spread : (d,) standard deviation of the features over the rows that were unwrapped.
+    lower, upper : (n, d) values between which each feature alone can move before the region ends; may be infinite. NaN for
+        features that do not move.
+    spread : (d,) standard deviation of the features over the rows that were unwrapped; 0 for indicators, which do not move.
     count : (n,) rows in the region, 0 if never seen. share : (n,) of the rows, by weight.
     support : (n,) share of the rows, by weight, in regions that hold as few rows or fewer.
     scores : local scores of the region by name, (n,) each: {} without a response, NaN where not defined.
@@ -69,6 +74,7 @@ class Explanation:
     network: Network
     row: NDArray[np.int64]
     x: Floats
+    imputed: Bools
     region: Integers
     pattern: Integers
     coef: Floats
@@ -117,7 +123,12 @@ class Explanation:
     @property
     def mean_part(self) -> Floats:
         """What each row's local linear model says of the mean row (n, n_outputs); with the sum of `centred`, the decision."""
-        return (self.constant + self.coef @ self.mean)[self.pattern]
+        step = max(1, _BLOCK // max(self.network.n_outputs * len(self.mean), 1))
+        parts = [
+            self.constant[start : start + step] + self.coef[start : start + step] @ self.mean
+            for start in range(0, len(self.coef), step)
+        ]
+        return np.concatenate([np.zeros((0, self.network.n_outputs)), *parts])[self.pattern]
 
     # ---------------------------------------------------------------- one row
 
@@ -128,8 +139,10 @@ class Explanation:
         ------
         ArgumentError : it was not explained.
         """
-        if row is None:
+        if row is None and len(self.row):
             return 0
+        if len(self.row) == 0:
+            raise ArgumentError("No row was explained, so that there is nothing to say of one. Give a table with rows.")
         at = np.flatnonzero(self.row == row)
         if len(at) == 0:
             raise ArgumentError(f"Row {clipped(row)} was not explained; there are rows {shown(self.row.tolist(), 12)}.")
@@ -160,7 +173,9 @@ class Explanation:
             out.append(
                 Term(
                     features.names[indices[0]] if alone else column,
-                    _value_in_words([features.items[j] for j in indices], self.x[i, list(indices)]),
+                    "missing"
+                    if self.imputed[i, list(indices)].any()
+                    else _value_in_words([features.items[j] for j in indices], self.x[i, list(indices)]),
                     float(weight[indices[0]]) if alone else float("nan"),
                     float(effect[g]),
                     float(centred[g]),
@@ -184,19 +199,15 @@ class Explanation:
         i = self.position(row)
         if not np.isfinite(self.distance[i]):
             return ""
-        normal, names = self.facet_normal[i], names or self.network.feature_names
-        size = np.abs(normal * self.spread)
-        told = np.argsort(-size, kind="stable")[:3]
-        told = told[size[told] >= _NEGLIGIBLE * size[told[0]]]
+        normal = self.facet_normal[i]
+        spread = np.where(self.imputed[i], 0.0, self.spread)
+        said, told, factors = terms_in_words(normal, spread, names or self.network.feature_names)
         first = normal[told[0]]
-        factors = normal[told] / first
         now = float(factors @ self.x[i, told])
         end = now + float(self.facet_value[i] - normal @ self.x[i]) / float(first)
-        said = [f"{'−' if f < 0 else '+'} {_factor(abs(f))}{names[j]}" for j, f in zip(told, factors, strict=True)]
-        there, here = _apart(end, now)
-        rest = int(np.count_nonzero(normal)) - len(told)
-        held = f"; {rest} other feature{'s' * (rest != 1)} as they are" if rest else ""
-        return f"{' '.join(said).removeprefix('+ ')} = {there} (here {here}{held})"
+        there, here = apart(end, now)
+        rest = others_in_words(int(np.count_nonzero(normal)) - len(told))
+        return f"{said} = {there} (here {here}{f'; {rest}' if rest else ''})"
 
     def summary(self, row: int | None = None, output: str | int | None = None, most: int = 5) -> list[str]:
         """Return what matters about one row, a sentence a line.
@@ -211,15 +222,18 @@ class Explanation:
         k = self.output_of(i, output)
         net, terms = self.network, self.terms(row, output)
         of = f" for {clipped(net.outputs[k])}" if net.n_outputs > 1 else ""
+        p = self.pattern[i]
+        mean_part = float(self.constant[p, k] + self.coef[p, k] @ self.mean)
         lines = [
-            f"Row {self.row[i]:,}: the decision{of} is {_text(self.decision[i, k])}"
-            + ("." if net.link == "identity" else f", the prediction {_text(self.prediction[i, k])}."),
-            f"Its local linear model says {_text(self.mean_part[i, k])} of the mean row{self.caveat}; the features of this "
-            f"row add {_text(sum(t.centred for t in terms))}.",
+            f"Row {self.row[i]:,}: the decision{of} is {text(self.decision[i, k])}"
+            + ("." if net.link == "identity" else f", the prediction {text(self.prediction[i, k])}."),
+            f"Its local linear model says {text(mean_part)} of the mean row{self.caveat}; the features of this "
+            f"row add {text(sum(t.centred for t in terms))}.",
         ]
-        named = [f"{t.name} = {t.value} adds {_text(t.centred, '+')}" for t in terms[:most] if t.centred]
+        named = [f"{t.name} = {t.value} adds {text(t.centred, '+')}" for t in terms[:most] if t.centred]
         rest = terms[len(named) :]
-        more = f"; the other {len(rest)} add {_text(sum(t.centred for t in rest), '+')}" if rest else ""
+        others = "other one adds" if len(rest) == 1 else f"other {len(rest)} add"
+        more = f"; the {others} {text(sum(t.centred for t in rest), '+')}" if rest else ""
         lines.append(f"{', '.join(named)}{more}." if named else "No feature makes a difference to the mean row there.")
         return [*lines, *self.reliability(row), *self.end(row)]
 
@@ -237,7 +251,7 @@ class Explanation:
             f"{self.support[i]:.0%} of the rows lie in regions no larger."
         ]
         known = [
-            f"{_score_name(name)} {_text(values[i])}" for name, values in self.scores.items() if not np.isnan(values[i])
+            f"{_score_name(name)} {text(values[i])}" for name, values in self.scores.items() if not np.isnan(values[i])
         ]
         return lines + [f"On the region's own rows: {', '.join(known)}."] * bool(known)
 
@@ -250,22 +264,31 @@ class Explanation:
         names : what to call the features, if not by their own names.
         """
         i = self.position(row)
+        held = self._held_in_words(i)
         if not np.isfinite(self.distance[i]):
-            return ["Nothing ends its region: no neuron switches as the features that vary do."]
+            kind = "numeric features" if held else "features"
+            return [f"Nothing ends its region{held}: no neuron switches as the {kind} that vary do."]
         layer = int(self.facet_layer[i])
         lines = [
-            f"The region ends where {self.facet_in_words(row, names)}: {self.distance[i]:.3g} standard deviations away, "
-            f"where neuron {self.facet_neuron[i]} of {self.network.hidden[layer].name or f'layer {layer}'} switches."
+            f"The region ends where {self.facet_in_words(row, names)}: {self.distance[i]:.3g} standard deviations away{held}, "
+            f"where {neurons_in_words(self.network, [(layer, int(self.facet_neuron[i]))])} switches."
         ]
         moves = self._closest_moves(i, names or self.network.feature_names)
         return lines + [f"Alone, {'; '.join(moves)}."] * bool(moves)
 
+    def _held_in_words(self, i: int) -> str:
+        """Return what does not move, in words: "" if all features do."""
+        kinds = {item.kind for item in self.network.features.items}
+        said = ["categories"] * bool(kinds & {"level", "other"})
+        said += ["missing values"] * bool("missing" in kinds or self.imputed[i].any())
+        return f" with {' and '.join(said)} held as they are" if said else ""
+
     def _closest_moves(self, i: int, names: Sequence[str], most: int = 3) -> list[str]:
         """Return for the numeric features that are nearest to a facet between which values they can move."""
-        items, x = self.network.features.items, self.x[i]
+        x = self.x[i]
         with np.errstate(divide="ignore", invalid="ignore"):
             near = np.minimum(x - self.lower[i], self.upper[i] - x) / self.spread
-        order = [j for j in np.argsort(near, kind="stable") if np.isfinite(near[j]) and items[j].kind == "value"]
+        order = [j for j in np.argsort(near, kind="stable") if np.isfinite(near[j])]
         return [_range_in_words(names[j], x[j], self.lower[i, j], self.upper[i, j]) for j in order[:most]]
 
     # ---------------------------------------------------------------- table
@@ -281,18 +304,20 @@ class Explanation:
 
         Returns
         -------
-        pandas.DataFrame with ``row``, ``output``, ``feature``, ``value``, ``weight``, ``effect``, ``centred effect``, and
-        ``lower``, ``upper``: between which values the feature can move alone before the region ends.
+        pandas.DataFrame with ``row``, ``output``, ``feature``, ``value`` (NaN where it is missing), ``weight``, ``effect``,
+        ``centred_effect``, and ``lower``, ``upper``: between which values the feature can move alone before the region ends,
+        NaN where it does not move.
         """
         import pandas as pd
 
         n, K, d = len(self), self.network.n_outputs, self.network.n_features
         whole = (n, K, d)
+        weight = self.weight
         columns = {
-            "value": np.broadcast_to(self.x[:, None], whole),
-            "weight": self.weight,
-            "effect": self.effect,
-            "centred effect": self.centred,
+            "value": np.broadcast_to(np.where(self.imputed, np.nan, self.x)[:, None], whole),
+            "weight": weight,
+            "effect": weight * self.x[:, None],
+            "centred_effect": weight * (self.x - self.mean)[:, None],
             "lower": np.broadcast_to(self.lower[:, None], whole),
             "upper": np.broadcast_to(self.upper[:, None], whole),
         }
@@ -310,44 +335,22 @@ class Explanation:
 def _value_in_words(items: Sequence[Feature], x: Floats) -> str:
     """Return the value of a column: its number, or those of its indicators that are on."""
     if len(items) == 1:
-        return _number(float(x[0]))
+        return number(float(x[0]))
     on = [item for item, value in zip(items, x, strict=True) if item.kind != "value" and value]
     numbers = [value for item, value in zip(items, x, strict=True) if item.kind == "value"]
     if on:
         said = {"missing": "missing", "other": "another level"}
         return " + ".join(said.get(item.kind, " or ".join(str(level) for level in item.levels)) for item in on)
-    return _number(float(numbers[0])) if numbers else "none of its levels"
-
-
-def _text(value: float, sign: str = "", digits: int = 4) -> str:
-    """Return a number of so many digits, with a minus sign and not a hyphen."""
-    return f"{value + 0.0:{sign}.{digits}g}".replace("-", "−")
-
-
-def _number(value: float) -> str:
-    """Return a number as a person would write it: whole ones whole, others to four digits."""
-    if 1e4 <= abs(value) < 1e15 or (value == round(value) and abs(value) < 1e4):
-        return f"{value + 0.0:,.0f}".replace("-", "−")
-    return _text(value)
-
-
-def _factor(value: float) -> str:
-    return "" if value == 1 else f"{_text(value, digits=3)} "
-
-
-def _apart(one: float, other: float) -> tuple[str, str]:
-    """Return two numbers with as many digits as it takes to tell them apart, four at least."""
-    digits = next((n for n in range(4, 17) if _text(one, digits=n) != _text(other, digits=n)), 4)
-    return _text(one, digits=digits), _text(other, digits=digits)
+    return number(float(numbers[0])) if numbers else "none of its levels"
 
 
 def _range_in_words(name: str, value: float, lower: float, upper: float) -> str:
-    now = _number(value)
+    now = number(value)
     if np.isinf(upper):
-        return f"{name} (now {now}) can fall to {_apart(lower, value)[0]}, or rise without end"
+        return f"{name} (now {now}) can fall to {apart(lower, value)[0]}, or rise without end"
     if np.isinf(lower):
-        return f"{name} (now {now}) can rise to {_apart(upper, value)[0]}, or fall without end"
-    return f"{name} (now {now}) can move between {_apart(lower, value)[0]} and {_apart(upper, value)[0]}"
+        return f"{name} (now {now}) can rise to {apart(upper, value)[0]}, or fall without end"
+    return f"{name} (now {now}) can move between {apart(lower, value)[0]} and {apart(upper, value)[0]}"
 
 
 def _score_name(column: str) -> str:
@@ -364,13 +367,14 @@ def explain(u: Unwrapped, X: Any, *, rows: int | Sequence[int] | None = None) ->
 
     Parameters
     ----------
-    X : array or table, see `Features.encode`.
+    X : a row (n_features,), or an array or table, see `Features.encode`.
     rows : number(s) of the rows of X to explain; all by default.
 
     Raises
     ------
-    ArgumentError : there is no such row. DataError : the table does not fit.
+    ArgumentError : there is no such row, or `u` was not unwrapped. DataError : the table does not fit.
     UnfaithfulError : a local linear model differs from the network by more than rounding.
+    NumericalOverflowError : distances leave the range of float64.
 
     Notes
     -----
@@ -379,33 +383,41 @@ def explain(u: Unwrapped, X: Any, *, rows: int | Sequence[int] | None = None) ->
     region -1.
     On the region each preactivation is one affine function, so the region ends where one of them meets a breakpoint of its
     neuron; the nearest of these hyperplanes is a facet. Distances are Euclidean after division of each feature by its
-    standard deviation; a feature that never varied does not move. Where regions were joined, facets are still those of
-    the activation region. A move to the value in ``lower`` or ``upper`` reaches the facet; the pattern changes there or just
-    beyond. Cost: rows × switches of neurons × features. Source: Sudjianto et al. 2020, Theorem 1.
+    standard deviation; a feature that never varied does not move. Nor do indicators of categories and of missing values,
+    which are 0 or 1 and nothing between, nor numbers that stand for a missing value: all are held as they are in the row.
+    Where regions were joined, facets are still those of the activation region. A move to the value in ``lower`` or ``upper``
+    reaches the facet; the pattern changes there or just beyond. Cost: rows × switches of neurons × features.
+    Source: Sudjianto et al. 2020, Theorem 1.
     """
+    u = unwrapped(u).identified
     net, s = u.network, u.sample
-    x = net.features.encode(X)
+    x = encoded_rows(net.features, X)
     row = _row_numbers(rows, len(x))
+    imputed = _imputed(net.features, X, x)[row]
     x = x[row]
     trace = net.trace(x)
     packed, code = distinct(trace.patterns.packed)
     patterns = Patterns(np.array(packed), net.n_bits)
-    coef, constant = net.affine_maps(patterns)
+    coef, constant = maps_of(net, patterns)
     pattern = code.astype(np.intp)
     region = u.regions_of_patterns(trace.patterns).astype(np.intp)
     _refuse_unfaithful(net, x, row, trace, coef, constant, pattern, s.mean)
-    ends = _Ends(len(x), net.n_features)
+    indicator = np.array([item.kind != "value" for item in net.features.items], dtype=bool)
+    spread = np.where(indicator, 0.0, s.sd)
+    ends = _Ends(imputed | indicator)
     order = np.argsort(pattern, kind="stable")
     cut = np.searchsorted(pattern[order], np.arange(len(patterns) + 1))
-    for p in range(len(patterns)):
-        at = order[cut[p] : cut[p + 1]]
-        ends.find(at, x[at], _walls(net, patterns[p]), s.sd)
+    with squaring(u):
+        for p in range(len(patterns)):
+            at = order[cut[p] : cut[p + 1]]
+            ends.find(at, x[at], walls(net, patterns[p]), spread)
     seen = region >= 0
     smaller = _support(u)
     return Explanation(
         network=net,
         row=row.astype(np.int64),
         x=x,
+        imputed=imputed,
         region=region,
         pattern=pattern,
         coef=coef,
@@ -421,7 +433,7 @@ def explain(u: Unwrapped, X: Any, *, rows: int | Sequence[int] | None = None) ->
         facet_value=ends.value,
         lower=ends.lower,
         upper=ends.upper,
-        spread=s.sd,
+        spread=spread,
         count=np.where(seen, u.count[region], 0),
         share=np.where(seen, u.share[region], 0.0),
         support=np.where(seen, smaller[region], 0.0),
@@ -433,8 +445,6 @@ def explain(u: Unwrapped, X: Any, *, rows: int | Sequence[int] | None = None) ->
 def _row_numbers(rows: Any, n: int) -> Integers:
     """Return the numbers of the rows to explain."""
     if rows is None:
-        if n == 0:
-            raise ArgumentError("X has no rows; give at least one to explain.")
         return np.arange(n)
     given = np.atleast_1d(np.asarray(rows))
     if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
@@ -443,6 +453,17 @@ def _row_numbers(rows: Any, n: int) -> Integers:
     if len(wrong):
         raise ArgumentError(f"rows has {shown(wrong.tolist())}; the table has {n:,} rows, so expected 0 to {n - 1}.")
     return given.astype(np.intp)
+
+
+def _imputed(features: Features, X: Any, x: Floats) -> Bools:
+    """Return where the encoded rows x (n, d) of X have a number for a missing value (n, d)."""
+    out = np.zeros(x.shape, dtype=bool)
+    at = [j for j, item in enumerate(features.items) if item.kind == "value" and item.impute is not None]
+    if at:  # there, what is filled in is what is read
+        filled = (replace(features, items=tuple(replace(features.items[j], impute=v) for j in at)) for v in (0.0, 1.0))
+        zeros, ones = (encoded_rows(f, X) for f in filled)
+        out[:, at] = zeros != ones
+    return out
 
 
 def _refuse_unfaithful(
@@ -457,9 +478,11 @@ def _refuse_unfaithful(
 ) -> None:
     """Raise unless both sums of each row are its decision, to rounding."""
     step = max(1, _BLOCK // (net.n_outputs * max(net.n_features, 1)))
+    order = np.argsort(pattern, kind="stable")
     for start in range(0, len(x), step):
-        at = slice(start, start + step)
-        w, b, decision = coef[pattern[at]], constant[pattern[at]], trace.decision[at]
+        at = order[start : start + step]
+        met, of_row = np.unique(pattern[at], return_inverse=True)  # each map is computed once, or nearly
+        w, b, decision = coef[met][of_row], constant[met][of_row], trace.decision[at]
         plain = b + np.einsum("nkd,nd->nk", w, x[at])
         centred = (b + w @ mean) + np.einsum("nkd,nd->nk", w, x[at] - mean)
         difference = np.maximum(np.abs(plain - decision), np.abs(centred - decision))
@@ -478,91 +501,50 @@ def _refuse_unfaithful(
                 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Walls:
-    """Where neurons switch, as hyperplanes: the region is where ``inward @ x + constant >= 0``.
-
-    Parameters
-    ----------
-    inward : (B, d) and constant : (B,). layer, neuron, breakpoint : (B,) of each.
-    """
-
-    inward: Floats
-    constant: Floats
-    layer: Integers
-    neuron: Integers
-    breakpoint: Floats
-
-
-def _walls(network: Network, pattern: Patterns) -> _Walls:
-    """Return the hyperplanes at which a neuron switches, without neurons that are constant on the region.
-
-    Notes
-    -----
-    A coefficient is 0 if it is no larger than the rounding of the products that it is a sum of: neurons that cancel each
-    other leave such remains.
-    """
-    bits = pattern.bits()
-    maps = network.preactivation_maps(pattern)
-    parts: list[tuple[Any, ...]] = []
-    size: Any = None
-    start, terms = 0, 0
-    for i, (layer, (v, c)) in enumerate(zip(network.hidden, maps, strict=True)):
-        weight: Any = abs(layer.weight)
-        size = np.asarray(weight @ size) if size is not None else weight.toarray() if is_sparse(weight) else weight
-        terms += weight.shape[1] + 2
-        neuron, k = layer.activation.switches
-        stop = start + len(neuron)
-        side = np.where(bits[0, start:stop], 1.0, -1.0)
-        at = layer.activation.breakpoints[neuron, k]
-        normal = np.where(np.abs(v) > 4 * terms * U * size, v, 0.0)[neuron] * side[:, None]
-        parts.append((normal, side * (c[neuron] - at), np.full(len(neuron), i), neuron, at))
-        slopes, _ = layer.activation.pieces_in_force(bits[:, start:stop])
-        size = np.abs(slopes[0])[:, None] * size
-        start = stop
-    if not parts:
-        none = np.zeros(0, dtype=np.intp)
-        return _Walls(np.zeros((0, network.n_features)), np.zeros(0), none, none, np.zeros(0))
-    walls = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-    real = walls[0].any(axis=1)
-    return _Walls(*(part[real] for part in walls))
-
-
 class _Ends:
     """Where the regions of rows end, filled in pattern by pattern."""
 
-    def __init__(self, n: int, d: int) -> None:
+    def __init__(self, held: Bools) -> None:
+        n, d = held.shape
+        self.held = held
         self.distance = np.full(n, np.inf)
         self.layer = np.full(n, -1, dtype=np.intp)
         self.neuron = np.full(n, -1, dtype=np.intp)
         self.breakpoint = np.full(n, np.nan)
         self.normal = np.zeros((n, d))
         self.value = np.full(n, np.nan)
-        self.lower = np.full((n, d), -np.inf)
-        self.upper = np.full((n, d), np.inf)
+        self.lower = np.where(held, np.nan, -np.inf)
+        self.upper = np.where(held, np.nan, np.inf)
 
-    def find(self, rows: Integers, x: Floats, walls: _Walls, sd: Floats) -> None:
+    def find(self, rows: Integers, x: Floats, walls: Walls, sd: Floats) -> None:
         """Fill in rows of one pattern."""
         B, d = walls.inward.shape
         if B == 0:
             return
-        slack = np.maximum(x @ walls.inward.T + walls.constant, 0.0)  # rounding may put a row beyond its own facet
-        length = np.sqrt(((walls.inward * sd) ** 2).sum(axis=1))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = np.where(length > 0, slack / length, np.inf)
-        nearest = distance.argmin(axis=1)
-        found = np.isfinite(distance[np.arange(len(x)), nearest])
-        self._facet(rows[found], nearest[found], walls, distance[found].min(axis=1, initial=np.inf))
+        alike, code = distinct(np.packbits(self.held[rows], axis=1))
+        held = np.unpackbits(alike, axis=1, count=d).astype(bool)
+        length = np.sqrt(((walls.inward * np.where(held, 0.0, sd)[:, None]) ** 2).sum(axis=2))
         step = max(1, _BLOCK // (B * d))
         for start in range(0, len(rows), step):
             at = slice(start, start + step)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                move = slack[at, :, None] / np.abs(walls.inward)
-            self.upper[rows[at]] = x[at] + np.where(walls.inward < 0, move, np.inf).min(axis=1)
-            self.lower[rows[at]] = x[at] - np.where(walls.inward > 0, move, np.inf).min(axis=1)
+            slack = np.maximum(
+                x[at] @ walls.inward.T + walls.constant, 0.0
+            )  # rounding may put a row beyond its own facet
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                distance = np.where(length[code[at]] > 0, slack / length[code[at]], np.inf)
+                move = slack[:, :, None] / np.abs(walls.inward)
+            self._facet(rows[at], walls, distance)
+            free = ~self.held[rows[at]]
+            up, down = (np.where(side, move, np.inf).min(axis=1) for side in (walls.inward < 0, walls.inward > 0))
+            self.upper[rows[at]] = np.where(free, x[at] + up, np.nan)
+            self.lower[rows[at]] = np.where(free, x[at] - down, np.nan)
 
-    def _facet(self, rows: Integers, wall: Integers, walls: _Walls, distance: Floats) -> None:
-        self.distance[rows] = distance
+    def _facet(self, rows: Integers, walls: Walls, distance: Floats) -> None:
+        """Fill in the nearest facet of rows, from the distances of the walls (n, B)."""
+        wall, least = distance.argmin(axis=1), distance.min(axis=1)
+        found = np.isfinite(least)
+        rows, wall = rows[found], wall[found]
+        self.distance[rows] = least[found]
         self.layer[rows], self.neuron[rows] = walls.layer[wall], walls.neuron[wall]
         self.breakpoint[rows] = walls.breakpoint[wall]
         self.normal[rows], self.value[rows] = walls.inward[wall], -walls.constant[wall]

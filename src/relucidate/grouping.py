@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.products import in_threads
+
 Codes = NDArray[np.int32]
 
 
@@ -120,7 +122,47 @@ class PatternIndex:
         self._n += len(new)
 
 
-_CELLS = 2**24  # of a table of agreements, held at once
+_CELLS = 2**17  # of a table of distances, held at once by a thread
+_QUERIES = 512  # that a thread takes at a time
+
+
+def nearest(
+    packed: NDArray[np.uint8], query: NDArray[np.uint8], skip: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Return for each pattern the one that differs from it in the fewest bits, ties to the first, and in how many.
+
+    Parameters
+    ----------
+    packed : (R, n_bytes) bit-packed patterns to choose from, at least one. query : (n, n_bytes) others.
+    skip : (n,) one of the R that a query may not choose, -1 for none. With a single pattern there is none to skip.
+
+    Notes
+    -----
+    Exclusive or and a count of bits, by words of 64 of them: exact, O(n R bits / 64). Give each query once.
+    """
+    ours, theirs = _by_word(packed), _by_word(query)
+    R, n = len(packed), len(query)
+    index, distance = np.zeros(n, dtype=np.intp), np.zeros(n, dtype=np.int64)
+    step = max(1, _CELLS // max(R, 1))
+
+    def find(first: int) -> None:
+        last = min(first + _QUERIES, n)
+        words = np.empty((min(step, last - first), R), dtype=np.uint64)
+        for start in range(first, last, step):
+            rows = slice(start, min(start + step, last))
+            m = rows.stop - rows.start
+            differing = np.zeros((m, R), dtype=np.int32)
+            for a, b in zip(ours, theirs, strict=True):
+                np.bitwise_xor(b[rows, None], a, out=words[:m])
+                differing += np.bitwise_count(words[:m])
+            if skip is not None:
+                barred = np.flatnonzero(skip[rows] >= 0)
+                differing[barred, skip[rows][barred]] = np.iinfo(np.int32).max
+            index[rows] = differing.argmin(axis=1)
+            distance[rows] = differing[np.arange(m), index[rows]]
+
+    in_threads(find, range(0, n, _QUERIES))
+    return index, distance
 
 
 def nearest_patterns(packed: NDArray[np.uint8], query: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -133,16 +175,13 @@ def nearest_patterns(packed: NDArray[np.uint8], query: NDArray[np.uint8]) -> NDA
     Notes
     -----
     Where a row's own region has no rows, the region of the nearest pattern says more about it than the region of the
-    nearest mean row, as the network has learnt which features matter. O(n R bits), in matrix products.
+    nearest mean row, as the network has learnt which features matter. See `nearest`.
     """
-    signs = _signs(packed).T
-    step = max(1, _CELLS // max(len(packed), 1))
-    nearest = np.zeros(len(query), dtype=np.intp)
-    for s in range(0, len(query), step):
-        nearest[s : s + step] = (_signs(query[s : s + step]) @ signs).argmax(axis=1)
-    return nearest
+    return nearest(packed, query)[0]
 
 
-def _signs(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the bits as -1 and 1, whose products count agreements; float32 is exact for 16 million of them."""
-    return 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
+def _by_word(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return patterns (n, n_bytes) as words of 64 bits (n_words, n), those of one word next to each other."""
+    bytes_ = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    bytes_[:, : packed.shape[1]] = packed
+    return np.ascontiguousarray(bytes_.view(np.uint64).T)

@@ -12,7 +12,7 @@ from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Patterns
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, squarable, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,7 @@ class Importance:
     share_positive, share_negative : (n_outputs, n_groups) share of the rows, by weight, whose coefficient is above or
         below 0; NaN for columns of several features.
     link : of the network. n_rows : rows that `share` rests on. caveat : what a picture must say beside it.
+    varies : whether any feature varies over the sample; where none does, no effect varies either.
     """
 
     kind: Kind
@@ -58,6 +59,7 @@ class Importance:
     link: str
     n_rows: int
     caveat: str
+    varies: bool
 
     @property
     def definition(self) -> str:
@@ -71,7 +73,8 @@ class Importance:
 
     def __repr__(self) -> str:
         first = ", ".join(f"{clipped(self.names[j])} {self.overall[j]:.1%}" for j in self.order[:5])
-        return f"Importance of {len(self.names):,} features ({self.kind}), {self.n_rows:,} rows{self.caveat}: {first}"
+        g, n = len(self.names), self.n_rows
+        return f"Importance of {g:,} feature{'s' * (g != 1)} ({self.kind}), {n:,} row{'s' * (n != 1)}{self.caveat}: {first}"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and column, the most important of each output first.
@@ -110,7 +113,8 @@ def importance(u: Unwrapped, *, kind: Kind = "variance") -> Importance:
 
     Raises
     ------
-    ArgumentError : another `kind`.
+    ArgumentError : another `kind`, or `u` was not unwrapped.
+    NumericalOverflowError : effects are too large to be squared.
 
     Notes
     -----
@@ -129,16 +133,18 @@ def importance(u: Unwrapped, *, kind: Kind = "variance") -> Importance:
     """
     if kind not in get_args(Kind):
         raise ArgumentError(f"kind is {clipped(kind)}; expected 'variance' or 'coefficients'.")
+    u = unwrapped(u)
     net, groups = u.network, u.network.features.groups
-    positive, negative, slope, squares, largest = _over_regions(u)
-    if kind == "variance":
-        size = _variance(u, groups, largest)
-        n_rows, caveat = len(u.sample.row), u.sample.caveat
-    else:
-        size = net.features.grouped(squares)
-        n_rows, caveat = u.n_rows, _ONE_SCALE
-    share = _shares(size)
-    overall = _shares((share if net.link == "identity" else size).sum(axis=0))
+    with squaring(u):
+        positive, negative, slope, squares, largest = _over_regions(u)
+        if kind == "variance":
+            size = _variance(u, groups, largest)
+            n_rows, caveat = len(u.sample.row), u.sample.caveat
+        else:
+            size = squarable(net.features.grouped(squares))
+            n_rows, caveat = u.n_rows, _ONE_SCALE
+        share = _shares(size)
+        overall = _shares((share if net.link == "identity" else size).sum(axis=0))
     return Importance(
         kind=kind,
         names=tuple(name for name, _ in groups),
@@ -151,11 +157,12 @@ def importance(u: Unwrapped, *, kind: Kind = "variance") -> Importance:
         link=net.link,
         n_rows=n_rows,
         caveat=caveat,
+        varies=bool(u.sample.sd.any()),
     )
 
 
 def _shares(size: Floats) -> Floats:
-    total = size.sum(axis=-1, keepdims=True)
+    total = squarable(size.sum(axis=-1, keepdims=True))
     return size / np.where(total > 0, total, 1)
 
 
@@ -179,20 +186,20 @@ def _over_regions(u: Unwrapped) -> tuple[Floats, ...]:
         slope += (weight @ flat).reshape(shape)
         squares += (weight @ flat**2).reshape(shape)
         np.maximum(largest, np.abs(coef).max(axis=0), out=largest)
-    return positive, negative, slope, squares, largest
+    # shares of rows are sums that round
+    return np.minimum(positive, 1), np.minimum(negative, 1), slope, squares, largest
 
 
 def _variance(u: Unwrapped, groups: Groups, largest: Floats) -> Floats:
     """Return the weighted variance over the sample of the effect of each group (K, n_groups)."""
     net, s = u.network, u.sample
-    mean = np.where(np.ptp(s.x, axis=0) == 0, s.x[0], s.mean)  # a constant feature has no effect, not even rounding's
     held = Spread((net.n_outputs, len(groups)))
     for rows, coef in row_maps(u, np.asarray(s.region), net.n_outputs):
-        effect = coef * (s.x[rows] - mean)[:, None]
+        effect = coef * (s.x[rows] - s.mean)[:, None]
         held.add(net.features.grouped(effect), s.weights[rows])
     reach = largest * np.abs(s.x).max(axis=0)
     noise = (_ROUNDING * net.features.grouped(reach)) ** 2
-    return np.where(held.variance > noise, held.variance, 0.0)
+    return np.where(squarable(held.variance) > noise, held.variance, 0.0)
 
 
 class Spread:

@@ -15,7 +15,7 @@ from relucidate.maps import FIT_BYTES, over_classes
 from relucidate.network import Network
 from relucidate.products import one_thread
 from relucidate.simplified import Simplified
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, squarable, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def _of_regions(u: Unwrapped) -> _Source:
             count=u.count,
             weight=sums.weight,
             prediction=sums.prediction / sums.weight[:, None],
-            positive=sums.positive / sums.weight if _is_binary(u.network) else None,
+            positive=np.minimum(sums.positive / sums.weight, 1) if _is_binary(u.network) else None,
             mean_row=sums.x / sums.weight[:, None] if sums.x.shape[1] else None,
             response=sums.mean() if u.has_y else None,
             sd=u.sample.sd,
@@ -143,6 +143,10 @@ def _responses(network: Network, y: Any) -> Floats:
     return np.asarray(y, dtype=float).reshape(len(y), -1)
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def _column(values: Floats | None, output: int) -> Floats | None:
     """Return one column, the only one if there is one: a response may have fewer than the network has outputs."""
     return None if values is None else values[:, min(output, values.shape[1] - 1)]
@@ -175,7 +179,7 @@ class Coefficients:
     sd : (d,) standard deviation of each feature, None where the rows are not known.
     names, outputs, link : of the network.
     n_models, share : models that there are, and share of the rows, by weight, of those held here (1 if all are).
-    caveat : what `sd` rests on, "" if on all rows.
+    caveat : what `sd` rests on, and all of a simplification, "" if on all rows.
     """
 
     kind: Kind
@@ -234,7 +238,8 @@ class Coefficients:
         """Share of the rows, by weight, whose coefficient is above 0, and below 0, each (n_outputs, d)."""
         weight = self.weight / self.weight.sum()
         flat, shape = self.coef.reshape(len(self.coef), -1), self.coef.shape[1:]
-        return (weight @ (flat > 0)).reshape(shape), (weight @ (flat < 0)).reshape(shape)
+        above, below = (np.minimum(weight @ part, 1).reshape(shape) for part in (flat > 0, flat < 0))  # sums round
+        return above, below
 
     @cached_property
     def verdicts(self) -> NDArray[Any]:
@@ -253,7 +258,8 @@ class Coefficients:
 
     def __repr__(self) -> str:
         per = "standard deviation" if self.standardised else "unit"
-        return f"Coefficients of {len(self.coef):,} of {self.n_models:,} {self.kind}s, per {per} of each feature{self.caveat}"
+        sampled = self.caveat if self.standardised or self.kind == "model" else ""
+        return f"Coefficients of {len(self.coef):,} of {_counted(self.n_models, self.kind)}, per {per} of each feature{sampled}"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and feature, in the network's order.
@@ -302,6 +308,7 @@ def coefficients(result: Unwrapped | Simplified, *, standardised: bool = False) 
     Raises
     ------
     ArgumentError : another `result`, or one without rows to take standard deviations from.
+    NumericalOverflowError : coefficients per standard deviation are too large to be squared.
 
     Notes
     -----
@@ -316,6 +323,9 @@ def coefficients(result: Unwrapped | Simplified, *, standardised: bool = False) 
         )
     held = min(len(found.count), max(1, FIT_BYTES // (8 * net.n_outputs * max(net.n_features, 1))))
     coef = over_classes(found.coef[:held], net.link)
+    if found.sd is not None and isinstance(result, Unwrapped):
+        with squaring(result):
+            squarable(np.square(np.abs(coef).max(axis=(0, 1), initial=0.0) * found.sd))  # which features are sorted by
     if standardised and found.sd is not None:
         coef = coef * found.sd
     total = found.weight.sum()
@@ -357,7 +367,8 @@ class Clusters:
         None where it is not known.
     sd : (d,) standard deviation of each feature, or None.
     names, outputs, link : of the network.
-    n_clusters : that there are; the others are smaller. caveat : what `sd` rests on, "" if on all rows.
+    n_clusters : that there are; the others are smaller. caveat : what `sd` rests on, and all of a simplification, "" if on all
+        rows.
     """
 
     kind: Kind
@@ -388,8 +399,9 @@ class Clusters:
         return np.abs(self.coef if self.sd is None else self.scaled)
 
     def __repr__(self) -> str:
-        of = f"{len(self.coef):,} of {self.n_clusters:,} {self.kind}s"
-        return f"Clusters: {of}, with {self.share.sum():.1%} of the rows{self.caveat}"
+        of = f"{len(self.coef):,} of {_counted(self.n_clusters, self.kind)}"
+        sampled = self.caveat if self.kind == "model" else ""  # regions count all rows
+        return f"Clusters: {of}, with {self.share.sum():.1%} of the rows{sampled}"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per cluster, output and feature, the largest coefficient of each first.
@@ -466,7 +478,8 @@ def clusters(result: Unwrapped | Simplified, *, most: int = CLUSTERS) -> Cluster
     -----
     A simplification that holds no rows has no predictions and no average rows. Source: Picchiotti and Gori 2021.
     """
-    if most < 1:
+    given: Any = most
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
         raise ArgumentError(f"most is {clipped(most)}; expected a whole number of clusters, at least 1.")
     found = _source(result)
     net = found.network
@@ -544,7 +557,7 @@ class Intercepts:
         return at, fitted
 
     def __repr__(self) -> str:
-        return f"Intercepts of {len(self.intercept):,} regions, and decisions at their mean rows"
+        return f"Intercepts of {_counted(len(self.intercept), 'region')}, and decisions at their mean rows"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region, largest first.
@@ -571,13 +584,15 @@ def intercepts(u: Unwrapped) -> Intercepts:
 
     Raises
     ------
-    ArgumentError : the mean rows were not kept.
+    ArgumentError : the mean rows were not kept, or `u` was not unwrapped.
+    NumericalOverflowError : effects are too large to be squared.
 
     Notes
     -----
     An intercept depends on where the origin of the features is: moving it by a changes each intercept by w_r·a. The
     decision at the mean row, ``w_r · x̄_r + b_r``, the mean decision of the region's rows, does not.
     """
+    u = unwrapped(u)
     mean_row = _mean_rows(u)
     net = u.network
     decision, effect = np.empty((u.n_regions, net.n_outputs)), np.zeros((net.n_outputs, net.n_features))
@@ -585,7 +600,8 @@ def intercepts(u: Unwrapped) -> Intercepts:
     for rows, coef, intercept in u.map_blocks():
         coef = over_classes(coef, net.link)
         decision[rows] = np.einsum("rkd,rd->rk", coef, mean_row[rows]) + over_classes(intercept, net.link)
-        effect += np.tensordot(share[rows], (coef * u.sample.sd) ** 2, axes=1)
+        with squaring(u):
+            effect += squarable(np.tensordot(share[rows], (coef * u.sample.sd) ** 2, axes=1))
     return Intercepts(
         intercept=over_classes(np.asarray(u.intercept), net.link),
         mean_decision=decision,
@@ -664,7 +680,10 @@ class Directions:
 
     def __repr__(self) -> str:
         held = float(self.explained[0].sum())
-        return f"Directions of {len(self.count):,} regions: the plane holds {held:.1%} of the coefficients (squared)"
+        return (
+            f"Directions of {_counted(len(self.count), 'region')}: the plane of coefficients holds {held:.1%} of them "
+            f"(squared), that of rows {float(self.row_explained.sum()):.1%} of their variance{self.caveat}"
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region and output, largest region first.
@@ -699,7 +718,8 @@ def directions(u: Unwrapped) -> Directions:
 
     Raises
     ------
-    ArgumentError : the mean rows were not kept.
+    ArgumentError : the mean rows were not kept, or `u` was not unwrapped.
+    NumericalOverflowError : effects are too large to be squared.
 
     Notes
     -----
@@ -708,6 +728,7 @@ def directions(u: Unwrapped) -> Directions:
     direction. That of the rows is of the first two principal components of the rows of the sample, standardised. With two
     features both planes are the features themselves. Of each axis, the largest loading is positive.
     """
+    u = unwrapped(u)
     net, s = u.network, u.sample
     d, K = net.n_features, net.n_outputs
     mean, sd = s.mean, np.where(s.sd > 0, s.sd, 1)
@@ -716,6 +737,8 @@ def directions(u: Unwrapped) -> Directions:
     share = u.share
     for rows, coef, _ in u.map_blocks():
         scaled = over_classes(coef, net.link) * s.sd
+        with squaring(u):
+            squarable(np.abs(scaled).max(axis=(0, 1)) ** 2)
         for k in range(K):
             second[k] += (scaled[:, k] * share[rows, None]).T @ scaled[:, k]
     planes = [_plane(m) for m in second]

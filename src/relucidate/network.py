@@ -543,6 +543,25 @@ class Network:
             faithfulness=None,
         )
 
+    @cached_property
+    def identified(self) -> Network:
+        """The same network, of a softmax with each logit less the mean of all: what a logit says on its own is arbitrary.
+
+        Adding one function to all logits changes no prediction. Less their mean, two networks that predict the same have the
+        same decisions.
+        """
+        if self.link != "softmax":
+            return self
+        last = self.layers[-1]
+        weight: Any = last.weight
+        weight = weight.toarray() if is_sparse(weight) else weight
+        both = np.concatenate([weight, last.bias[:, None]], axis=1)
+        mean = both.mean(axis=0)
+        if (np.abs(mean) <= 2.0**-50 * np.abs(both).max(axis=0)).all():  # it is so already, but for rounding
+            return self
+        top = replace(last, weight=weight - mean[:-1], bias=last.bias - mean[-1])
+        return replace(self, layers=(*self.hidden, top))
+
     def with_names(self, names: Sequence[str]) -> Network:
         """Return the same network with other feature names."""
         return replace(self, features=self.features.renamed(names))

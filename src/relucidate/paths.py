@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.errors import ArgumentError, ColumnError
+from relucidate.errors import ArgumentError, ColumnError, clipped
 from relucidate.features import Features
 from relucidate.grouping import Codes, distinct
 from relucidate.layers import Floats
@@ -21,7 +21,7 @@ from relucidate.unwrapping import Unwrapped
 if TYPE_CHECKING:
     import pandas as pd
 
-RESOLUTION = 1e-12  # of a segment: float64 rows nearer to each other than that are hard to tell apart
+_RESOLUTION = 2.0**-48  # of the size of a row: rows nearer to each other than that are hard to tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,16 +167,17 @@ def path(model: Network | Unwrapped, a: Any, b: Any) -> Path:
     Notes
     -----
     Breakpoints come in closed form, layer by layer; work and memory grow with their number. The pattern of a piece is that
-    of the row in its middle, decided in exact arithmetic. Breakpoints nearer to each other than 1e-12 of the segment
-    count as one: where hyperplanes coincide, several neurons switch at once. On every piece the linear model is compared
+    of the row in its middle, decided in exact arithmetic. Breakpoints nearer to each other than 4e-15 of the row's
+    size count as one: where hyperplanes coincide, several neurons switch at once. On every piece the linear model is compared
     with the network at both ends. Source: Sotoudeh & Thakur 2019.
     """
+    model = known(model).identified
     network, u = (model.network, model) if isinstance(model, Unwrapped) else (model, None)
     start_rows, end_rows = ends(network.features, _mean_row(u, a), _mean_row(u, b))
     parts = over_segments(network, start_rows, end_rows, _pieces)
     segment = np.concatenate([np.zeros(0, dtype=np.intp), *(p[0] for p in parts)])
     start = np.concatenate([np.zeros(0), *(p[1] for p in parts)])
-    keep = _long_enough(segment, start)
+    keep = _long_enough(segment, start, start_rows, end_rows)
     segment, start = segment[keep], start[keep]
     packed = np.zeros((len(start), (network.n_bits + 7) // 8), dtype=np.uint8)
     middle = (start + _stops(segment, start)) / 2
@@ -201,6 +202,33 @@ def path(model: Network | Unwrapped, a: Any, b: Any) -> Path:
         region=None if u is None else u.regions_of_patterns(patterns),
         error=error,
     )
+
+
+def known(model: Any) -> Any:
+    """Return what is a network or was unwrapped from one.
+
+    Raises
+    ------
+    ArgumentError : anything else.
+    """
+    if not isinstance(model, Network | Unwrapped):
+        raise ArgumentError(
+            f"Expected a Network or an Unwrapped, got a {type(model).__name__}. Give what relucidate.load or unwrap returned."
+        )
+    return model
+
+
+def numbers_of(values: Any, name: str) -> Floats:
+    """Return an argument as float64.
+
+    Raises
+    ------
+    ArgumentError : it holds no numbers.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} is {clipped(values)}; expected numbers.") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,16 +286,21 @@ def _pieces(walk: Walk, rows: slice) -> tuple[NDArray[np.intp], Floats]:
     return walk.segment + rows.start, walk.start
 
 
-def _long_enough(segment: NDArray[np.intp], start: Floats) -> NDArray[np.bool_]:
+def _long_enough(segment: NDArray[np.intp], start: Floats, a: Floats, b: Floats) -> NDArray[np.bool_]:
     """Return which breakpoints to keep: the first of a segment, and those not too near to the one kept before or the end."""
+    moved = b - a
+    length = np.sqrt((moved**2).sum(axis=1))
+    away = np.sqrt(np.where(moved != 0, a, 0.0) ** 2 @ np.ones(a.shape[1]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        least = _RESOLUTION * (start + np.nan_to_num(away / length)[segment])
     keep = np.ones(len(start), dtype=bool)
-    near = np.flatnonzero((np.diff(start, prepend=-1.0) < RESOLUTION) & (np.diff(segment, prepend=-1) == 0))
+    near = np.flatnonzero((np.diff(start, prepend=-1.0) < least) & (np.diff(segment, prepend=-1) == 0))
     for k in near.tolist():  # few: a chain of near ones is measured from the last that was kept
         before = k - 1
         while not keep[before]:
             before -= 1
-        keep[k] = start[k] - start[before] >= RESOLUTION
-    keep &= (start == 0) | (start <= 1 - RESOLUTION)
+        keep[k] = start[k] - start[before] >= least[k]
+    keep &= (start == 0) | (1 - start > least)
     return keep
 
 

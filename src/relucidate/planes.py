@@ -115,11 +115,14 @@ class Plane:
         elif at not in (None, "mean"):
             raise ArgumentError(f"at is {clipped(at)}; expected a row of features, or 'mean'.")
         elif u is not None:
-            origin, held = u.sample.mean.copy(), f"their means{u.sample.caveat}"
+            origin, held = (
+                u.sample.mean.copy(),
+                f"{'its mean' if net.n_features == 3 else 'their means'}{u.sample.caveat}",
+            )
         elif others:
             raise ArgumentError(
-                f"The other {net.n_features - 2} features must be held somewhere: give a row as `at`, or an unwrapped table in "
-                "place of the network for its mean row."
+                f"{_others(net.n_features - 2).capitalize()} must be held somewhere: give a row as `at`, or an unwrapped table "
+                "in place of the network for its mean row."
             )
         else:
             origin, held = np.zeros(net.n_features), ""
@@ -134,7 +137,9 @@ class Plane:
             (i, j),
             not net.features.named,
             projection=axes,
-            note=f"the other {net.n_features - 2} features are held at {held}" if others else "",
+            note=f"{_others(net.n_features - 2)} {'is' if net.n_features == 3 else 'are'} held at {held}"
+            if others
+            else "",
         )
 
     @staticmethod
@@ -171,6 +176,10 @@ class Plane:
             projection=loading / sd,
             note=f"through the mean row{s.caveat}; {'; '.join(said)}",
         )
+
+
+def _others(n: int) -> str:
+    return f"the other {n} features" if n > 1 else "the other feature"
 
 
 def plane_of(net: Network, u: Unwrapped | None, plane: Any, at: Any) -> Plane:

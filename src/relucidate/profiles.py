@@ -14,7 +14,7 @@ from relucidate.features import Features
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Network
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, squarable, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,9 +108,15 @@ class Profile:
         return self.level[i] + self.slope[i] * (rows - self.mean[i])
 
     def __repr__(self) -> str:
+        n = self.n_regions
+        told = (
+            "no feature has an effect"
+            if np.isnan(self.importance)
+            else f"it has {self.importance:.1%} of the importance"
+        )
         return (
-            f"Profile of {clipped(self.feature)}: {len(self.region):,} of {self.n_regions:,} regions, with "
-            f"{self.shown_share:.1%} of the rows{self.caveat}; it has {self.importance:.1%} of the importance"
+            f"Profile of {clipped(self.feature)}: {len(self.region):,} of {n:,} region{'s' * (n != 1)}, with "
+            f"{self.shown_share:.1%} of the rows{self.caveat}; {told}"
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -140,6 +146,7 @@ def profile(
     Raises
     ------
     ArgumentError : no such feature or output, a column that is several indicators, or another argument makes no sense.
+    NumericalOverflowError : effects are too large to be squared.
 
     Notes
     -----
@@ -150,6 +157,7 @@ def profile(
     are left out. One pass over the coefficients and the sample.
     Source: Sudjianto et al. 2020, local linear profile.
     """
+    u = unwrapped(u).identified
     net, s = u.network, u.sample
     j, k = _one_feature(net.features, feature), net.output_index(output)
     if place not in get_args(Place):
@@ -243,10 +251,13 @@ def _effect_variances(u: Unwrapped, output: int) -> tuple[Floats, Floats]:
             at = rows[start : start + step]
             effect = own[s.region[at] - regions.start] * (s.x[at] - s.mean)
             both = np.concatenate([effect, groups(effect)], axis=1)
-            part = s.weights[at] @ np.concatenate([both, both**2], axis=1)
-            sums = part if len(sums) == 0 else sums + part
-    first, second = np.split(sums / s.weights.sum(), 2)
-    variance = np.maximum(second - first**2, 0)
+            with squaring(u):
+                part = squarable(s.weights[at] @ np.concatenate([both, both**2], axis=1))
+                sums = part if len(sums) == 0 else sums + part
+    with squaring(u):
+        first, second = np.split(sums / s.weights.sum(), 2)
+        variance = np.maximum(second - first**2, 0)
+        squarable(variance.sum())
     return variance[: s.x.shape[1]], variance[s.x.shape[1] :]
 
 
@@ -387,7 +398,9 @@ def pairs(
 
     Raises
     ------
-    ArgumentError : no such feature or output, a column that is several indicators, or a feature named twice.
+    ArgumentError : no such feature or output, a column that is several indicators, a feature named twice, or `u` was not
+        unwrapped.
+    NumericalOverflowError : effects are too large to be squared.
 
     Notes
     -----
@@ -397,6 +410,7 @@ def pairs(
     are those of all rows, or of the sample where they were not kept; importance is that of the sample.
     Source: Sudjianto et al. 2020, pairwise plot.
     """
+    u = unwrapped(u).identified
     net, k = u.network, u.network.output_index(output)
     variance, of_groups = _effect_variances(u, k)
     index = _chosen(net.features, features, variance)
@@ -407,7 +421,8 @@ def pairs(
     coef = np.concatenate([slopes, constants[:, None]], axis=1) if intercept else slopes
     mean, coef, weight = mean[used], coef[used], u.sums.weight[used]
     at = np.linspace(mean.min(axis=0), mean.max(axis=0), _GRID, axis=1)
-    slope, correlation, centre, typical = _lines(mean, coef, weight)
+    with squaring(u):
+        slope, correlation, centre, typical = _lines(mean, coef, weight)
     if len(used) >= _FEW:
         smooth = np.stack([lowess(mean[:, c], coef[:, c], weight, at[c]) for c in range(len(index))])
     else:

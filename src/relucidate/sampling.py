@@ -70,13 +70,19 @@ class Sample:
 
     @cached_property
     def mean(self) -> Floats:
-        """Weighted mean of each feature (n_features,)."""
-        return self.weights @ self.x / self.weights.sum()
+        """Weighted mean of each feature (n_features,); of a constant one its very value."""
+        weights = self.weights
+        origin = self.x[(weights > 0).argmax()]  # about a row that counts, a constant feature leaves nothing to round
+        return np.asarray(origin + weights / weights.sum() @ (self.x - origin))
 
     @cached_property
     def sd(self) -> Floats:
-        """Weighted standard deviation of each feature (n_features,), about `mean`."""
-        return np.sqrt(np.maximum(self.weights @ (self.x - self.mean) ** 2 / self.weights.sum(), 0))
+        """Weighted standard deviation of each feature (n_features,), about `mean`; of a constant one 0."""
+        apart = self.x - self.mean
+        reach = np.maximum(apart.max(axis=0), -apart.min(axis=0))  # relative to it, no square leaves float64
+        apart /= np.where(reach > 0, reach, 1)
+        apart *= apart
+        return np.asarray(reach * np.sqrt(self.weights / self.weights.sum() @ apart))
 
 
 class Sampler:

@@ -16,7 +16,7 @@ from relucidate.features import Features
 from relucidate.layers import Floats
 from relucidate.network import Link, Network, Patterns
 from relucidate.sampling import Sample
-from relucidate.unwrapping import Unwrapped, unwrap
+from relucidate.unwrapping import Unwrapped, squarable, squaring, unwrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +204,7 @@ class Stability:
         top = int(np.bincount(first).argmax())
         often = int((first == top).sum())
         lines = [
-            f"{N} networks on {self.n_rows:,} rows{self.caveat}{which}{scores}",
+            f"{N} networks on {self.n_rows:,} row{'s' * (self.n_rows != 1)}{self.caveat}{which}{scores}",
             f"decisions: correlation {alike}",
             f"regions: {_range(self.n_regions, ',')} a network; adjusted Rand index of two partitions "
             f"{_pairwise(self.same_partition, '.2f')} (1: the same, 0: as by chance)",
@@ -270,6 +270,7 @@ def stability(
     Raises
     ------
     ArgumentError : fewer than two networks, or one that differs from the first.
+    NumericalOverflowError : effects are too large to be squared.
     DataError : the table does not fit, see `relucidate.unwrap`; the message names the network.
 
     Notes
@@ -281,6 +282,11 @@ def stability(
     classes. All is weighted by the rows' weights but the adjusted Rand index (Hubert and Arabie 1985), and made on the
     sample of `unwrap`, which is the same for all networks. Cost: one unwrapping per network, and rows × features per pair.
     """
+    if not isinstance(networks, Mapping | Sequence):
+        raise ArgumentError(
+            f"stability compares networks with each other, got a {type(networks).__name__}. Give a list of two or more, or a "
+            "dictionary of them by name."
+        )
     named = dict(networks) if isinstance(networks, Mapping) else {str(i): net for i, net in enumerate(networks)}
     if len(named) < 2:
         raise ArgumentError(f"stability compares networks with each other; got {len(named)}. Give two or more.")
@@ -350,9 +356,10 @@ def _compared(names: tuple[str, ...], found: Sequence[Unwrapped]) -> Stability:
     net, samples = found[0].network, [u.sample for u in found]
     pairs = list(combinations(range(len(found)), 2))
     local = _Local(found)
-    for rows, coef in _row_maps(found):
-        local.add(rows, coef)
-    importance = local.importance()
+    with squaring(*found):
+        for rows, coef in _row_maps(found):
+            local.add(rows, coef)
+        importance = local.importance()
     correlation, same = _decisions(net, samples)
     first, second = np.array(pairs).T
     scores = found[0].scores.keys()
@@ -377,7 +384,7 @@ def _compared(names: tuple[str, ...], found: Sequence[Unwrapped]) -> Stability:
         decision_correlation=correlation[first, second],
         same_class=same[first, second],
         same_partition=_same_partition(samples, pairs),
-        n_rows=found[0].n_rows,
+        n_rows=len(samples[0].row),
         caveat=samples[0].caveat,
     )
 
@@ -406,9 +413,7 @@ class _Local:
         self.samples = [u.sample for u in found]
         N, K, d, G = len(found), net.n_outputs, net.n_features, len(net.features.groups)
         s = self.samples[0]
-        self.sd = np.where(np.ptp(s.x, axis=0) > 0, s.sd, 0.0)
-        # a constant feature has no effect, not even one of rounding
-        self.mean = [np.where(np.ptp(s.x, axis=0) > 0, s.mean, s.x[0]) for s in self.samples]
+        self.sd, self.mean = s.sd, [s.mean for s in self.samples]
         self.total = float(s.weights.sum())
         self.coef = np.zeros((N, K, d))
         self.effect, self.squares, self.positive, self.negative = np.zeros((4, N, K, G))
@@ -455,10 +460,10 @@ class _Local:
     def importance(self) -> Floats:
         """Return the share of each column (N, K, G) in the variances of effects."""
         mean = self.effect / self.total
-        variance = np.maximum(self.squares / self.total - mean**2, 0)
+        variance = np.maximum(squarable(self.squares) / self.total - mean**2, 0)
         # what is left of a difference of two equal numbers is no variance
         variance[variance <= 1e-13 * mean**2] = 0
-        total = variance.sum(axis=2, keepdims=True)
+        total = squarable(variance.sum(axis=2, keepdims=True))
         return variance / np.where(total > 0, total, 1)
 
 

@@ -23,6 +23,7 @@ from relucidate.exact import Bounds, thresholds
 from relucidate.grouping import distinct
 from relucidate.layers import Bools, Floats, is_sparse
 from relucidate.network import Network
+from relucidate.paths import encoded_rows
 from relucidate.products import in_threads, one_thread
 from relucidate.unwrapping import Unwrapped
 
@@ -47,23 +48,24 @@ class Shapley:
     Parameters
     ----------
     network : whose decisions.
-    x : (n, n_features) the rows, encoded.
+    x : (n, n_features) the rows, encoded. row : (n,) their numbers.
     values : (n, n_outputs, n_groups) Shapley values, one per group of features (`Features.groups`): the indicators of one
         column are one player.
     base : (n_outputs,) weighted mean over the background.
-    decision : (n, n_outputs) what the network says of each row on `scale`: ``base + values.sum(axis=2)`` to rounding.
+    output : (n, n_outputs) what the network says of each row on `scale`: ``base + values.sum(axis=2)`` to rounding.
     scale : "decision", or "prediction" (the inverse link of it).
     background : (B, n_features) distinct background rows, encoded. background_weight : (B,), sums to 1.
-    gap : largest ``|base + values.sum(axis=2) - decision|``.
+    gap : largest ``|base + values.sum(axis=2) - output|``.
     n_evaluations : mixtures of rows of which the decision was computed.
     note : which background the values are relative to.
     """
 
     network: Network
     x: Floats
+    row: NDArray[np.int64]
     values: Floats
     base: Floats
-    decision: Floats
+    output: Floats
     scale: Scale
     background: Floats
     background_weight: Floats
@@ -95,7 +97,7 @@ class Shapley:
             each[:, j] = column
         return pd.DataFrame(
             {
-                "row": np.repeat(np.arange(n), n_outputs * m),
+                "row": np.repeat(self.row, n_outputs * m),
                 "output": np.tile(np.repeat(np.array(self.network.outputs, dtype=object), m), n),
                 "feature": np.tile(np.array(self.features, dtype=object), n * n_outputs),
                 "value": np.repeat(each[:, None], n_outputs, axis=1).ravel(),
@@ -120,9 +122,9 @@ def shapley(
     Parameters
     ----------
     network : a network, or what `unwrap` returned.
-    X : (n, n_columns) array or table, see `Features.encode`.
-    background : array or table of rows to compare with. By default, with an unwrapping, 100 rows of its sample drawn at
-        random, or all if there are no more; they keep their weights.
+    X : a row (n_columns,), or an array (n, n_columns) or table, see `Features.encode`.
+    background : a row, or an array or table of rows to compare with. By default, with an unwrapping, 100 rows of its sample
+        drawn at random, or all if there are no more; they keep their weights.
     background_weight : (B,) weights of the background's rows, not negative; equal by default.
     scale : "decision" (log-odds, or the regression value), or "prediction" (probability; the inverse link of a decision).
     max_players : columns in which a row and a background row may differ, at most 20; each one doubles the cost.
@@ -156,7 +158,8 @@ def shapley(
     net = network.network if isinstance(network, Unwrapped) else network
     if not isinstance(net, Network):
         raise ArgumentError(f"shapley takes a Network or what unwrap returned, got a {type(network).__name__}.")
-    x = net.features.encode(X).copy()
+    x = encoded_rows(net.features, X).copy()
+    network, net = network.identified, net.identified
     rows, weight, note = _background(network, background, background_weight, random_state)
     rows, weight = _merged(rows, weight)
     largest = np.abs(np.concatenate([x, rows])).max(axis=0)
@@ -178,7 +181,9 @@ def shapley(
     decision = game.on_scale(net.trace(x, patterns=False).decision) if len(x) else np.zeros((0, net.n_outputs))
     values = values[code]
     gap = _checked(game, x, values, base, decision, size[code])
-    return Shapley(net, x, values, base, decision, scale, game.background, game.weight, gap, total, note)
+    return Shapley(
+        net, x, np.arange(len(x)), values, base, decision, scale, game.background, game.weight, gap, total, note
+    )
 
 
 # ---------------------------------------------------------------- the background
@@ -202,7 +207,7 @@ def _background(source: Any, background: Any, weight: Any, random_state: int) ->
         rows = np.sort(np.random.default_rng(seed).choice(rows, BACKGROUND, replace=False))
         note = f"Relative to {BACKGROUND} of {s.n:,} rows, drawn at random (random_state {random_state})."
         return s.x[rows], s.weights[rows], note
-    x = net.features.encode(background)
+    x = encoded_rows(net.features, background)
     if len(x) == 0:
         raise DataError("The background has no rows; give at least one.")
     weights = np.ones(len(x)) if weight is None else np.asarray(weight, dtype=np.float64)

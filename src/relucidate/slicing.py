@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from relucidate.boundaries import Boundary, Decided, Edges, class_boundary, edges_of, level_boundary, no_boundary
 from relucidate.cutting import TOLERANCE, Cutter, Indices, Part, areas, as_one, bits_of, starts_of, summed, taken
 from relucidate.errors import ArgumentError, clipped, shown
+from relucidate.facets import neurons_in_words, switches_of
 from relucidate.grouping import Codes, PatternIndex
 from relucidate.layers import Bools, Floats
 from relucidate.network import Network, Patterns
@@ -229,7 +230,7 @@ class Slice2D:
         i = i % len(self)
         normal, constant = self.lines(i)
         on = self.patterns[[i]].bits()[0]
-        layer, neuron, _ = _switches(self.network)
+        layer, neuron, _ = switches_of(self.network)
         names, width = names or self.plane.labels, np.diff(self.box, axis=1)[:, 0]
         out = []
         for here, there, beyond in zip(corners, np.roll(corners, -1, axis=0), self._beyond(i), strict=True):
@@ -237,7 +238,7 @@ class Slice2D:
             found = tuple((int(layer[b]), int(neuron[b]), not on[b]) for b in bits)
             words = [_inequality(normal[b], constant[b], bool(on[b]), names, width) for b in bits]
             ends = ((float(here[0]), float(here[1])), (float(there[0]), float(there[1])))
-            name = _neurons(self.network, found) if beyond >= 0 else "edge of the box"
+            name = neurons_in_words(self.network, [at[:2] for at in found]) if beyond >= 0 else "edge of the box"
             out.append(Facet(ends, int(beyond), found, name, next((w for w in words if w), "")))
         return tuple(out)
 
@@ -383,26 +384,6 @@ class Slice2D:
         return "\n".join(self.summary())
 
 
-def _neurons(net: Network, found: Sequence[tuple[int, int, bool]]) -> str:
-    """Return neurons by name: "neurons 3, 5 of dense 0 and neuron 1 of dense 1"."""
-    parts = []
-    for layer in dict.fromkeys(layer for layer, _, _ in found):
-        numbers = list(dict.fromkeys(str(neuron) for k, neuron, _ in found if k == layer))
-        name = net.hidden[layer].name or f"layer {layer}"
-        parts.append(f"neuron{'s' * (len(numbers) > 1)} {', '.join(numbers)} of {name}")
-    return " and ".join(parts)
-
-
-def _switches(net: Network) -> tuple[Indices, Indices, Indices]:
-    """Return hidden layer, neuron and breakpoint of each bit of a pattern."""
-    parts = [(np.full(s.activation.n_bits, i), *s.activation.switches) for i, s in enumerate(net.hidden)]
-    empty = np.zeros(0, dtype=np.intp)
-    layer, neuron, k = (
-        (np.concatenate([empty, *column]) for column in zip(*parts, strict=True)) if parts else (empty,) * 3
-    )
-    return layer, neuron, k
-
-
 def _number(value: float) -> str:
     size = abs(value)
     if 1e-3 <= size < 1e4 or value == 0:
@@ -502,6 +483,8 @@ def slice2d(
         raise ArgumentError(
             f"slice2d takes a Network or an Unwrapped, got a {type(net).__name__}. Load the model first."
         )
+    net = net.identified
+    u = None if u is None else u.identified
     if not budget >= 1:
         raise ArgumentError(f"budget is {clipped(budget)}; expected a whole number of polygons, at least 1.")
     if not (np.isfinite(tolerance) and tolerance >= 1):

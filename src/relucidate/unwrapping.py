@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import data, saving, targets
-from relucidate.errors import ArgumentError, UnfaithfulError, shown
+from relucidate.errors import ArgumentError, NumericalOverflowError, UnfaithfulError, clipped, shown
 from relucidate.exact import thresholds
 from relucidate.grouping import Codes, PatternIndex
 from relucidate.layers import Floats
@@ -144,6 +145,16 @@ class Unwrapped:
                 return False
         return True
 
+    @cached_property
+    def identified(self) -> Unwrapped:
+        """The same, of a softmax network with each logit less the mean of all: see `Network.identified`."""
+        network = self.network.identified
+        if network is self.network:
+            return self
+        decision = self.sample.decision
+        sample = replace(self.sample, decision=decision - decision.mean(axis=1, keepdims=True))
+        return replace(self, network=network, sample=sample)
+
     # ---------------------------------------------------------------- other rows
 
     @cached_property
@@ -220,9 +231,18 @@ class Unwrapped:
             return {"accuracy": float(hit), "log_loss": loss}
         return {"log_loss": loss}
 
-    def _local_scores(self) -> dict[str, Floats]:
+    def local_scores(self) -> dict[str, Floats]:
+        """Return the scores of each local linear model on the rows of its own region (n_regions,): {} without a response.
+
+        ``local_auc`` and ``local_log_loss`` for two classes, ``local_accuracy`` and ``local_log_loss`` for more,
+        ``local_mse`` and ``local_r2`` for a regression. NaN where a region has none, as an AUC of one class. AUC and
+        accuracy are those of the sample's rows.
+        """
+        if not self.has_y:
+            return {}
         net, sums, s = self.network, self.sums, self.sample
-        loss = sums.loss / sums.weight
+        with np.errstate(invalid="ignore", divide="ignore"):
+            loss = sums.loss / sums.weight
         if not net.is_classifier:
             mse = loss / net.n_outputs
             return {"local_mse": mse, "local_r2": _r2(sums.variance().mean(axis=1), mse)}
@@ -310,7 +330,7 @@ class Unwrapped:
             if net.link == "logit" and net.n_outputs == 1:
                 columns["share_positive"] = sums.positive / weight
             if self.has_y:
-                columns.update(self._local_scores())
+                columns.update(self.local_scores())
                 limit = self.n_regions if global_scores == "all" else min(int(global_scores), self.n_regions)
                 columns.update(self._global_scores(limit))
             if maps:
@@ -373,6 +393,60 @@ class Unwrapped:
         DataError : the folder is not one of ours, is damaged, or was written by a later version.
         """
         return Unwrapped(**saving.load(path))
+
+
+def unwrapped(given: Any) -> Unwrapped:
+    """Return what `unwrap` returned.
+
+    Raises
+    ------
+    ArgumentError : it is something else.
+    """
+    if not isinstance(given, Unwrapped):
+        raise ArgumentError(
+            f"Expected an Unwrapped, got a {type(given).__name__}. Give what unwrap(network, X) returned."
+        )
+    return given
+
+
+@contextmanager
+def squaring(*found: Unwrapped) -> Iterator[None]:
+    """Let nothing in its body that is made of squares leave the range of float64.
+
+    Raises
+    ------
+    NumericalOverflowError : something did; the message names the feature whose values or coefficients are too large.
+    """
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError as problem:
+        raise NumericalOverflowError(_too_large(found)) from problem
+
+
+def squarable(values: Floats) -> Floats:
+    """Return values made of squares; in `squaring` they must be finite, since products of matrices raise nothing."""
+    if not np.isfinite(values).all():
+        raise FloatingPointError("overflow")
+    return values
+
+
+def _too_large(found: Sequence[Unwrapped]) -> str:
+    """Return which feature has the largest effects, and what to do."""
+    s, names = found[0].sample, found[0].network.feature_names
+    slope = np.ones(len(names))
+    for u in found:
+        for _, coef, _ in u.map_blocks():
+            np.maximum(slope, np.abs(coef).max(axis=(0, 1)), out=slope)
+    value = np.abs(s.x).max(axis=0)
+    with np.errstate(over="ignore"):
+        j = int((value * slope).argmax())
+    what = f"Values of {clipped(names[j])} reach {value[j]:.3g}"
+    what += f", its coefficients {slope[j]:.3g}" if slope[j] > 1e100 else ""
+    return (
+        f"{what}: the squares of its effects, coefficient × value, leave the range of float64 (1.8e308). Look for wrong "
+        f"values of {clipped(names[j])} and unwrap without their rows, or train the network on it in a larger unit."
+    )
 
 
 def _label(score: str) -> str:

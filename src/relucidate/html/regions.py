@@ -66,16 +66,12 @@ def feature_importance(u: Unwrapped, n_outputs: int) -> Importance:
     s, net = u.sample, u.network
     d = net.n_features
     n = min(len(s.row), max(1000, _IMPORTANCE_CELLS // max(net.n_outputs * d, 1)))
-    x, region, weight = s.x[:n], np.asarray(s.region[:n]), s.weights[:n]
-    total = weight.sum()
-    mean = weight @ x / total
-    mean = np.where(np.ptp(x, axis=0) == 0, x[0], mean)  # a constant feature has no effect, not even rounding's
-    sd = np.sqrt(np.maximum(weight @ (x - mean) ** 2 / total, 0))
+    s = s if n == len(s.row) else s.taken(np.arange(n))
     held = Spread((n_outputs, d))
-    for rows, coef in row_maps(u, region, n_outputs):
-        held.add(coef * (x[rows] - mean)[:, None], weight[rows])
+    for rows, coef in row_maps(u, np.asarray(s.region), n_outputs):
+        held.add(coef * (s.x[rows] - s.mean)[:, None], s.weights[rows])
     whole = held.variance.sum(axis=1, keepdims=True)
-    return Importance(held.variance / np.where(whole > 0, whole, 1), mean, sd, n)
+    return Importance(held.variance / np.where(whole > 0, whole, 1), s.mean, s.sd, n)
 
 
 @dataclass(frozen=True)

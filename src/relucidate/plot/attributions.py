@@ -16,7 +16,6 @@ from relucidate.network import Network
 from relucidate.plot.parts import (
     BLUE,
     GRID,
-    LINE,
     NAME,
     NARROW,
     ONE,
@@ -26,11 +25,13 @@ from relucidate.plot.parts import (
     axes_for,
     characters,
     finished,
+    fitting,
     inches,
     label_rows,
     right_column,
     scale_label,
     short,
+    some,
 )
 from relucidate.shapley_values import Shapley
 
@@ -69,9 +70,10 @@ def shapley(
     """
     parts = _Parts(
         network=result.network,
+        row=result.row,
         values=result.values,
         base=result.base,
-        total=result.decision,
+        total=result.output,
         scale=result.scale,
         features=result.features,
         feature_values=result.feature_values,
@@ -104,11 +106,12 @@ def integrated_gradients(
     several = result.n_baselines > 1
     parts = _Parts(
         network=result.network,
+        row=result.row,
         values=result.grouped,
         base=result.base,
         total=result.output,
         scale=result.scale,
-        features=result.names,
+        features=result.features,
         feature_values=result.network.features.in_columns(result.x),
         noun="attribution",
         start="the mean over the baselines" if several else "the baseline",
@@ -123,11 +126,13 @@ class _Parts:
 
     Parameters
     ----------
-    values : (n, n_outputs, n_groups). base : (n_outputs,). total : (n, n_outputs). features : a name per group.
-    feature_values : what each row has there. noun, start, note : what values are called, what `base` is, more words.
+    row : (n,) numbers. values : (n, n_outputs, n_groups). base : (n_outputs,). total : (n, n_outputs).
+    features : a name per group. feature_values : what each row has there.
+    noun, start, note : what values are called, what `base` is, more words.
     """
 
     network: Network
+    row: NDArray[np.int64]
     values: Floats
     base: Floats
     total: Floats
@@ -152,16 +157,6 @@ def _drawn(parts: _Parts, ax: Axes | None, row: int | None, output: str | int, m
     if not 0 <= i < n:
         raise ArgumentError(f"row is {clipped(row)}; expected 0 to {n - 1}.")
     return _bars(parts, ax, i, k, most)
-
-
-def fitting(ax: Axes, n: int, most: int, spare: float = 1.7) -> int:
-    """Return how many of n rows are shown: at most `most`, and no more than have room beside `spare` inches."""
-    return max(min(n, most, int((inches(ax)[1] - spare) / (SMALL * LINE / 72))), 1)
-
-
-def some(n: int, total: int, how: str) -> list[str]:
-    """Return what a caption says where a part of the features is shown."""
-    return [f"{n:,} of {total:,} features are shown: {how}."] if n < total else []
 
 
 def signed(value: float, form: str = ".3g") -> str:
@@ -193,9 +188,13 @@ def _bars(result: _Parts, ax: Axes | None, i: int, k: int, most: int) -> Axes:
     ax.margins(x=0.06)
     _scaled(ax, result, k)
     base, decision = signed(float(result.base[k]), ".4g"), signed(float(result.total[i, k]), ".4g")
-    said = [*some(m, G, "those with the largest values"), f"{base}, {result.start}, plus the values is"]
+    said = [some(m, G, "features", "those with the largest values"), f"{base}, {result.start}, plus the values is"]
     said += [f"{decision}.", result.note]
-    return finished(ax, f"Row {i:,}: {scale_label(result.network, k, result.scale)} {decision}", " ".join(said))
+    return finished(
+        ax,
+        f"Row {result.row[i]:,}: {scale_label(result.network, k, result.scale)} {decision}",
+        " ".join(filter(None, said)),
+    )
 
 
 def _named(name: str, value: Any, room: int) -> str:
@@ -241,12 +240,12 @@ def _swarm(result: _Parts, ax: Axes | None, k: int, most: int) -> Axes:
     ax.set_ylim(len(kept) - 0.4, TOP)
     _legend(ax, levels)
     _scaled(ax, result, k)
-    said = some(len(kept), G, "those with the largest mean |value|")
-    said += [
+    said = [
+        some(len(kept), G, "features", "those with the largest mean |value|"),
         f"A dot per row, {len(rows):,} of {n:,}." if len(rows) < n else f"A dot for each of {n:,} rows.",
         result.note,
     ]
-    return finished(ax, f"{result.noun[0].upper()}{result.noun[1:]}s of all rows", " ".join(said))
+    return finished(ax, f"{result.noun[0].upper()}{result.noun[1:]}s of all rows", " ".join(filter(None, said)))
 
 
 def _tones(values: NDArray[Any]) -> Floats:

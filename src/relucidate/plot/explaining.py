@@ -11,15 +11,19 @@ from relucidate.explaining import Explanation
 from relucidate.plot.parts import (
     BLUE,
     GRID,
+    LINE,
     NAME,
     NARROW,
     ONE,
     QUIET,
     SMALL,
+    TEXT,
+    TITLE,
     VERMILION,
     axes_for,
     characters,
     finished,
+    fitting,
     inches,
     label_rows,
     right_column,
@@ -49,7 +53,7 @@ def explain(
     ax : to draw on; a new figure by default.
     row : its number in the table; the first that was explained by default.
     output : name or position; by default the first, or of a softmax network the class predicted.
-    most : bars; the smaller ones are added up in one more.
+    most : bars, fewer where there is no room; the smaller ones are added up in one more.
 
     Raises
     ------
@@ -65,10 +69,15 @@ def explain(
     i = result.position(row)
     k = result.output_of(i, output)
     terms = result.terms(row, output)
-    shown, rest = terms[:most], terms[most:]
-    if len(rest) == 1:  # "1 other" takes as much room as its name
-        shown, rest = terms, ()
-    ax = axes_for(ax, ONE, 1.9 + 0.21 * (len(shown) + 3))
+    names = [short(name, NAME) for name in result.network.feature_names]
+    title = _title(result, i, k)
+    caption = " ".join([*result.reliability(row), result.end(row, names)[0]])
+    label = scale_label(result.network, k)
+    ax = axes_for(ax, ONE, 1.9 + 0.21 * (min(len(terms), most) + 3))
+    # beside the bars are the rows at both ends and that of the others
+    m = fitting(ax, len(terms) + 3, most + 3, _beside(inches(ax)[0], title, label, caption)) - 3
+    m = max(m if m < len(terms) - 1 else len(terms), 1)  # "1 other" takes as much room as its name
+    shown, rest = terms[:m], terms[m:]
     start, end = float(result.mean_part[i, k]), float(result.decision[i, k])
     steps = np.array([t.centred for t in shown] + [sum(t.centred for t in rest)] * bool(rest))
     edges = np.concatenate([[start], start + np.cumsum(steps)])
@@ -95,10 +104,15 @@ def explain(
         ax.axvline(0, color=QUIET, linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.locator_params(axis="x", nbins=3 if inches(ax)[0] < NARROW else 6)
-    ax.set_xlabel(scale_label(result.network, k), parse_math=False)
-    names = [short(name, NAME) for name in result.network.feature_names]
-    said = [*result.reliability(row), result.end(row, names)[0]]
-    return finished(ax, _title(result, i, k), " ".join(said))
+    ax.set_xlabel(label)
+    return finished(ax, title, caption)
+
+
+def _beside(wide: float, title: str, label: str, caption: str) -> float:
+    """Return the inches that all but the bars takes of the height."""
+    texts = ((title, 0.85, TITLE), (caption, 0.8, SMALL), (label, 0.45, TEXT))
+    lines = [(-(-len(text) // characters(share * wide, size)), size) for text, share, size in texts]
+    return 0.4 + sum(n * size * LINE / 72 for n, size in lines)
 
 
 def _label(name: str, value: str, room: int) -> str:

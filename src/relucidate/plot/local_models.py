@@ -26,13 +26,20 @@ from relucidate.plot.parts import (
     SMALL,
     TWO,
     VERMILION,
+    all_of,
     axes_for,
     characters,
+    counted,
+    cut,
     finished,
     inches,
+    is_are,
     label_rows,
     right_column,
     short,
+    some,
+    text_width,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -85,11 +92,6 @@ def _percent(share: float) -> str:
 
 def _said(*parts: str) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _some(n: int, total: int, what: str, how: str) -> str:
-    """Return what a caption says where a part of all is shown, "" where all are."""
-    return f"{n:,} of {total:,} {what} are shown: {how}." if n < total else ""
 
 
 def _room(ax: Axes, caption: int) -> tuple[float, float]:
@@ -197,13 +199,15 @@ def _strength(share: Floats) -> Floats:
     return np.sqrt(share / max(float(share.max(initial=0.0)), _LARGE))
 
 
-def _bar(ax: Axes, drawn: Any, words: str, cax: Axes | None = None) -> None:
+def _bar(ax: Axes, drawn: Any, words: str, cax: Axes | None = None, lying: bool = False) -> None:
     figure: Any = ax.get_figure(root=True)
     at: dict[str, Any] = {"cax": cax} if cax is not None else {"ax": ax, "pad": 0.02, "fraction": 0.06, "aspect": 26}
-    bar = figure.colorbar(drawn, **at, extend="both")
-    bar.set_label(words, fontsize=SMALL)
+    bar = figure.colorbar(drawn, **at, extend="both", orientation="horizontal" if lying else "vertical")
+    bar.set_label(words, fontsize=SMALL, parse_math=False)
     bar.ax.tick_params(labelsize=SMALL)
-    bar.ax.locator_params(axis="y", nbins=5)
+    for axis in (bar.ax.xaxis, bar.ax.yaxis):
+        axis.get_offset_text().set(fontsize=SMALL, color=QUIET)
+    bar.ax.locator_params(axis="x" if lying else "y", nbins=4)
     bar.outline.set_visible(False)
 
 
@@ -242,13 +246,21 @@ def importance(result: Importance, ax: Axes | None = None, *, output: str | int 
     ax.set_xlabel(textwrap.fill("importance (share, %)", 40))
     colours = "Rises, falls, flat: parts of the rows for which the decision does so as the feature grows."
     colours = colours if np.isfinite(result.share_positive[k, order[:m]]).any() else ""
-    constant = "" if result.share[k].any() else "This output is constant."
+    constant = "" if result.share[k].any() else _nothing_moves(result, k)
     caption = _said(_which(result.outputs, k), constant, _importance_words(result), colours)
     return finished(ax, "Importance of the features", caption)
 
 
+def _nothing_moves(result: Importance, output: int) -> str:
+    """Return why an output has no importance: it is constant, or the rows are."""
+    if result.kind == "variance" and not result.varies:
+        return "No feature varies over these rows."
+    sloped = result.share_positive[output] + result.share_negative[output]
+    return "This output is constant." if (sloped == 0).all() else "No feature moves this output over these rows."
+
+
 def _importance_words(result: Importance) -> str:
-    return f"{result.definition[0].upper()}{result.definition[1:]}{result.caveat}; {result.n_rows:,} rows."
+    return f"{result.definition[0].upper()}{result.definition[1:]}{result.caveat}; {counted(result.n_rows, 'row')}."
 
 
 def _fitting(height: float, n: int, most: int) -> int:
@@ -321,13 +333,13 @@ def _importance_panels(result: Importance, ax: Axes | None, most: int) -> Axes:
             labels = [*(short(result.names[j], _name_characters(left)) for j in kept)]
             labels += [f"{n - m:,} others"] * (m < n)
             label_rows(panel, np.arange(len(labels)), labels)
-        _heading(panel, short(result.outputs[k], characters(_panel_width(wide, left, columns), SMALL)))
+        _heading(panel, cut(ax, short(result.outputs[k], NAME), _heading_room(ax, wide, left, columns), "bold"))
         panel.tick_params(labelsize=SMALL)
     limit = max(panel.get_xlim()[1] for panel in panels)
     for panel in panels:
         panel.set_xlim(0, limit)
     caption = _said(
-        _some(drawn, K, "outputs", "the first"),
+        some(drawn, K, "outputs", "the first"),
         "Axes: importance (share, %). Blue: rows where the output rises with the feature; orange: where it falls.",
         _importance_words(result),
     )
@@ -337,6 +349,13 @@ def _importance_panels(result: Importance, ax: Axes | None, most: int) -> Axes:
 def _panel_width(wide: float, left: float, columns: int) -> float:
     """Return the inches of each of several panels side by side."""
     return (wide - left) / columns - 0.14
+
+
+def _heading_room(ax: Axes, wide: float, left: float, columns: int) -> float:
+    """Return the inches that a line above each of several panels has: they are a little narrower once laid out."""
+    figure: Any = ax.get_figure(root=True)
+    laid_out = 0.95 if figure.get_layout_engine() is not None else 0.77  # else there are margins
+    return laid_out * _panel_width(wide, left, columns)
 
 
 def _label_width(names: Sequence[str], wide: float) -> float:
@@ -391,7 +410,10 @@ def coefficients(
     kept = result.order(k)[: max(2, min(most, int((inches(ax)[1] - 1.3) / 0.25)))]
     values = result.coef[:, k, kept] * result.scale[kept]
     low, high = (result.quantile(q)[k, kept] * result.scale[kept] for q in (0.005, 0.995))
-    reach = max(float(high.max() - low.min()), float(np.abs([high, low]).max()), 1e-12)
+    reach = max(float(high.max() - low.min()), float(np.abs([high, low]).max()))
+    if reach <= 1e-12 * float(np.abs(result.coef[:, k]).max() * min(float(result.scale.max()), 1.0)):
+        reach = 0.0  # nothing but rounding
+    reach = reach or 10.0
     limits = (min(float(low.min()), 0.0) - 0.06 * reach, max(float(high.max()), 0.0) + 0.06 * reach)
     ax.set_xlim(limits)
     y = np.arange(len(kept))
@@ -412,16 +434,12 @@ def coefficients(
     caption = _said(
         _which(result.outputs, k),
         said,
-        _some(len(kept), d, "features", "those with the largest coefficients"),
+        some(len(kept), d, "features", "those with the largest coefficients"),
         f"{_percent(outside)} of the rows have a coefficient beyond the axis." if outside > 0 else "",
         f"Held: the largest, with {_percent(result.share)} of the rows." if result.share < 1 else "",
         f"Standard deviations{result.caveat}." if result.caveat else "",
     )
-    return finished(ax, f"Coefficients of {_counted(result.n_models, result.kind)}", caption)
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
+    return finished(ax, f"Coefficients of {counted(result.n_models, result.kind)}", caption)
 
 
 def _violins(ax: Axes, result: Coefficients, k: int, kept: NDArray[np.intp], values: Floats) -> str:
@@ -511,10 +529,10 @@ def _lines(ax: Axes, result: Coefficients, k: int, kept: NDArray[np.intp], value
         _bar(ax, lines, f"{words} of the {result.kind}")
     whole = len(shown_) == result.n_models
     some = (
-        f"All {_counted(result.n_models, result.kind)}"
+        all_of(result.n_models, result.kind).capitalize()
         if whole
         else (
-            f"Lines: the {len(shown_):,} largest of {_counted(result.n_models, result.kind)}, {_percent(float(share.sum()))} "
+            f"Lines: the {len(shown_):,} largest of {counted(result.n_models, result.kind)}, {_percent(float(share.sum()))} "
             "of the rows; grey: the middle 90 % of all rows"
         )
     )
@@ -556,8 +574,8 @@ def clusters(
     scaled = result.scaled[:, k] if result.sd is not None else result.coef[:, k]
     wanted = [result.names[j] for j in np.argsort(-np.abs(scaled[:m]).max(axis=0), kind="stable")[:features]]
     left = _label_width(wanted, wide)
-    width = characters(_panel_width(wide, left, columns), SMALL)
-    headings = [_cluster_words(result, i, k, width) for i in range(m)]
+    room_ = _heading_room(ax, wide, left, columns)
+    headings = [_cluster_words(ax, result, i, k, room_) for i in range(m)]
     head, below = 0.08 + (1 + max(map(len, headings))) * SMALL * LINE / 72, 0.3
     rows = max(1, min(-(-m // columns), int(high / (head + below + 4 * _ROW))))
     m = min(m, rows * columns)
@@ -582,16 +600,17 @@ def clusters(
         panel.grid(axis="x", color=GRID, linewidth=0.7)
         panel.spines["left"].set_visible(False)
         if not result.coef[i, k].any():
-            panel.text(0, (len(kept) - 1) / 2, "constant", fontsize=SMALL, color=QUIET, ha="center", va="center")
+            note = panel.text(0, (len(kept) - 1) / 2, "constant", fontsize=SMALL, color=QUIET, ha="center", va="center")
+            note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
         share = _percent(float(result.share[i]))
-        _heading(panel, f"{result.kind} {result.number[i]}: {share}", headings[i])
+        _heading(panel, cut(ax, f"{result.kind} {result.number[i]}: {share}", room_, "bold"), headings[i])
     per = "per standard deviation of the feature" if result.sd is not None else "per unit of the feature"
     caption = _said(
         _which(result.outputs, k),
         f"Coefficients {per}: {_DECISION[result.link]}; blue raises it, orange lowers it.",
-        f"{m:,} of {_counted(result.n_clusters, result.kind)} {'is' if m == 1 else 'are'} shown, with "
+        f"{m:,} of {counted(result.n_clusters, result.kind)} {is_are(m)} shown, with "
         f"{_percent(float(result.share[:m].sum()))} of the rows.",
-        _some(len(kept), d, "features", "those with the largest coefficients here"),
+        some(len(kept), d, "features", "those with the largest coefficients here"),
         _means(result),
         f"Standard deviations{result.caveat}." if result.caveat else "",
     )
@@ -614,9 +633,9 @@ def _means(result: Clusters) -> str:
     return _said(said, f"{' and '.join(means).capitalize()}: mean{'s' * (len(means) > 1)}." if means else "")
 
 
-def _cluster_words(result: Clusters, i: int, output: int, width: int) -> list[str]:
-    """Return lines on the rows of a cluster, what is predicted, what was observed; each no longer than so many characters."""
-    words = [_counted(int(result.count[i]), "row")]
+def _cluster_words(ax: Axes, result: Clusters, i: int, output: int, room: float) -> list[str]:
+    """Return lines on the rows of a cluster, what is predicted, what was observed; each no longer than so many inches."""
+    words = [counted(int(result.count[i]), "row")]
     if result.share_positive is not None and np.isfinite(result.share_positive[i]):
         words.append(f"{_percent(float(result.share_positive[i]))} predicted +")
     elif result.prediction is not None:
@@ -625,11 +644,11 @@ def _cluster_words(result: Clusters, i: int, output: int, width: int) -> list[st
         words.append(f"response {result.response[i, min(output, result.response.shape[1] - 1)]:.3g}")
     lines = [words[0]]
     for word in words[1:]:
-        if len(lines[-1]) + 2 + len(word) <= width:
+        if text_width(ax, f"{lines[-1]}, {word}") <= room:
             lines[-1] += f", {word}"
         else:
             lines.append(word)
-    return [short(line, width) for line in lines]
+    return [cut(ax, line, room) for line in lines]
 
 
 # ---------------------------------------------------------------- intercepts
@@ -694,17 +713,17 @@ def intercepts(result: Intercepts, ax: Axes | None = None, *, output: str | int 
                 label = textwrap.fill(short(result.names[j], NAME), max(characters(cell - 0.05, SMALL), 8))
                 panel.set_xlabel(label, fontsize=SMALL, parse_math=False)
     R = len(result.count)
-    how_many = f"all {_counted(R, 'region')}"
+    how_many = all_of(R, "region")
     if len(dots) < R:
         share = _percent(float(result.weight[dots].sum() / result.weight.sum()))
         how_many = f"the {len(dots):,} largest of {R:,} regions, with {share} of the rows"
-    shown_ = f"{len(kept)} of {len(result.names):,} features are shown: those with the largest coefficients."
+    shown_ = some(len(kept), len(result.names), "features", "those with the largest coefficients")
     caption = _said(
         _which(result.outputs, k),
         f"Dots: {how_many}. Across: its mean of the feature; up: the {_DECISION[result.link]}, above where all features are "
         "0, below at the region's mean row.",
         "Line: local regression on all regions, by their rows." if len(dots) > _FEW else "",
-        shown_ if len(kept) < len(result.names) else "",
+        shown_,
         f"At most {_percent(outside)} of the rows lie beyond an axis." if outside > 0 else "",
     )
     return finished(ax, "Intercepts, and decisions at the mean rows", caption)
@@ -772,19 +791,15 @@ def directions(result: Directions, ax: Axes | None = None, *, output: str | int 
     k = _output(result.outputs, output)
     ax = axes_for(ax, TWO, 3.9)
     wide, high = room = _room(ax, 330)
-    side_by_side = wide >= NARROW
     kept = np.argsort(-result.weight, kind="stable")[: min(most, int((result.weight > 0).sum()))]
     share = (result.weight / result.weight.sum())[kept]
     tone, words = _tone(result, k)
     assert tone is not None  # every result has predictions
     ax.set_axis_off()
-    left, bottom, bar = 0.72, 0.52, 0.62
-    if side_by_side:
-        width, height = (wide - 2 * left - bar) / 2, high - bottom - 0.25
-        places = [(left, bottom), (2 * left + width, bottom)]
-    else:
-        width, height = wide - left - bar, (high - 2 * bottom - 0.5) / 2
-        places = [(left, 2 * bottom + 0.25 + height), (left, bottom)]
+    narrow = wide < NARROW  # the colours are told below the panels, not beside them
+    left, bottom, bar = (0.74, 0.95, 0.06) if narrow else (0.72, 0.52, 0.62)
+    width, height = (wide - 2 * left - bar) / 2, max(high - bottom - 0.25, 0.3)
+    places = [(left, bottom), (2 * left + width, bottom)]
     one, other = (_panel(ax, room, (x, y, width, height)) for x, y in places)
     how: dict[str, Any] = {"cmap": _colours(), "norm": _middle(tone[kept], share)}
     place = result.place[kept, k]
@@ -796,21 +811,22 @@ def directions(result: Directions, ax: Axes | None = None, *, output: str | int 
         (other, result.row_axes, result.row_explained, "rows"),
     ):
         texts = [_axis_words(result.names, axes[i], float(explained[i])) for i in (0, 1)]
-        for put, text, space in ((panel.set_xlabel, texts[0], width), (panel.set_ylabel, texts[1], 0.75 * height)):
-            lines = textwrap.fill(text, characters(space, SMALL), max_lines=2, placeholder=" …")
-            put(lines, fontsize=SMALL, parse_math=False)
+        for put, text, space in ((panel.set_xlabel, texts[0], width), (panel.set_ylabel, texts[1], 0.7 * height)):
+            put(wrapped(text, characters(0.95 * space, SMALL), 2), fontsize=SMALL)
         panel.tick_params(labelsize=SMALL)
-        panel.locator_params(nbins=5)
+        panel.locator_params(nbins=3 if narrow else 5)
         panel.set_aspect("equal", adjustable="datalim")  # so that angles are true
         _heading(panel, what)
     x, y = places[1]
-    _bar(ax, drawn, f"{words} of the region", _panel(ax, room, (x + width + 0.1, y, 0.09, height)))
+    place_ = (left, 0.36, wide - left - bar, 0.08) if narrow else (x + width + 0.1, y, 0.09, height)
+    _bar(ax, drawn, f"{words} of the region", _panel(ax, room, place_), narrow)
     R = len(result.weight)
     how_many = (
-        f"All {_counted(R, 'region')}."
+        f"{all_of(R, 'region').capitalize()}."
         if len(kept) == R
         else (
-            f"{len(kept):,} of {R:,} regions are shown, the largest, with {_percent(float(share.sum()))} of the rows."
+            f"{len(kept):,} of {R:,} regions {is_are(len(kept))} shown, the largest, with "
+            f"{_percent(float(share.sum()))} of the rows."
         )
     )
     both = [_percent(float(part.sum())) for part in (result.explained[k], result.row_explained)]

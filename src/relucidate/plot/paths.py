@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +18,20 @@ from relucidate.plot.parts import (
     QUIET,
     SKY,
     SMALL,
-    TEXT,
     VERMILION,
+    all_of,
     axes_for,
+    compact,
+    counted,
     finished,
+    fitting,
+    is_are,
+    label_rows,
+    right_column,
     scale_label,
     short,
+    some,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 _CURVES = 100  # rows that are drawn
 _BANDS = 40  # pieces that are told apart by shading
 _POINTS = 2_000  # of a mean curve that has more knots than that
+_LEVELS = 40  # of a categorical feature that are drawn
 _STRIP = 0.13  # height of the distribution, in heights of the axes
 
 
@@ -61,9 +70,10 @@ def path(result: Path, ax: Axes | None = None, *, segment: int = 0, output: str 
     slope = result.slope[part, k]
     ax = axes_for(ax, ONE, 3.4)
     ax.set_axis_off()
-    above, below = ax.inset_axes((0, 0.36, 1, 0.64)), ax.inset_axes((0, 0, 1, 0.28))
+    above, below = (axes_for(ax.inset_axes(box), 0, 0) for box in ((0, 0.38, 1, 0.62), (0, 0, 1, 0.3)))
     for panel in (above, below):
-        _styled(panel)
+        panel.tick_params(labelsize=SMALL)
+        panel.grid(axis="y", color=GRID, linewidth=0.7)
         panel.set_xlim(0, 1)
         for start, stop in zip(t[:-1:2], t[1::2], strict=False) if len(slope) <= _BANDS else ():
             panel.axvspan(start, stop, color="#f3f3f3", linewidth=0, zorder=0)
@@ -72,15 +82,22 @@ def path(result: Path, ax: Axes | None = None, *, segment: int = 0, output: str 
     below.plot(np.repeat(t, 2)[1:-1], np.repeat(slope, 2), color=VERMILION, linewidth=1.2)
     below.axhline(0, color=QUIET, linewidth=0.7, zorder=1)
     above.set_xticklabels([])
-    above.set_ylabel(_broken(scale_label(result.network, k)))
+    above.set_ylabel(scale_label(result.network, k))
     below.set_ylabel("slope\n(per unit of t)")
     below.set_xlabel("share t of the way from a to b")
     for panel in (above, below):
         panel.locator_params(axis="y", nbins=4)
-    said = f"{len(slope):,} piece{'s' * (len(slope) != 1)}; the line is straight between the dots."
+    below.yaxis.set_major_formatter(compact)
+    _apart(above, decision)
+    _apart(below, np.r_[slope, 0.0], float(np.abs(decision).max()))
+    said = f"{counted(len(slope), 'piece')}; the line is straight between the dots."
     if result.region is not None:
         seen = int((result.region[part] >= 0).sum())
-        said += f" {seen:,} of them are regions that rows of the table use."
+        if seen == len(slope) == 1:
+            said += " It is a region that rows of the table use."
+        else:
+            kind = "a region" if seen == 1 else "regions"
+            said += f" {seen:,} of them {is_are(seen)} {kind} that rows of the table use."
     if result.n_segments > 1:
         said = f"Segment {segment:,} of {result.n_segments:,}. {said}"
     return finished(ax, "The decision on a straight way", said)
@@ -105,7 +122,7 @@ def ice(result: Ice, ax: Axes | None = None, *, output: str | int = 0, most: int
     n = result.n_rows
     order = np.argsort(result.own_decision[:, k], kind="stable")
     shown = order[np.unique(np.linspace(0, n - 1, min(n, max(most, 1))).astype(np.intp))]
-    lines = [np.column_stack([knots, decision[:, k]]) for knots, decision in map(result.curve, shown.tolist())]
+    lines = [np.column_stack([knots, decision[:, k]]) for knots, decision in map(result.curve_at, shown.tolist())]
     ax = axes_for(ax, ONE, 3.2)
     opacity = float(np.clip(12 / len(shown), 0.15, 0.8))
     ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=0.8, alpha=opacity))
@@ -115,7 +132,9 @@ def ice(result: Ice, ax: Axes | None = None, *, output: str | int = 0, most: int
     ax.set_xlim(values[0], values[-1])
     ax.autoscale_view(scalex=False)
     _labelled(ax, result.feature, scale_label(result.network, k))
-    said = f"{len(shown):,} of {n:,} rows are drawn" if len(shown) < n else f"All {n:,} rows are drawn"
+    _apart(ax, np.concatenate([line[:, 1] for line in lines]))
+    many = f"{len(shown):,} of {n:,} rows" if len(shown) < n else all_of(n, "row").capitalize()
+    said = f"{many} {is_are(len(shown))} drawn"
     said += f", with a dot where each one is; the thick line is the mean of all{result.caveat}."
     return finished(ax, f"Each row as {short(result.feature, NAME)} changes", said)
 
@@ -139,9 +158,9 @@ def partial_dependence(result: Effect, ax: Axes | None = None, *, output: str | 
     outside of the middle 98 % of them.
     """
     k = result.network.output_index(output)
-    ax = axes_for(ax, ONE, 3.2)
     if result.levels:
         return _levels(result, ax, k)
+    ax = axes_for(ax, ONE, 3.2)
     values, effect = _thinned(result.values, result.effect)
     y = effect[:, k]
     low, high = np.quantile(result.distribution, [0.01, 0.99])
@@ -161,24 +180,38 @@ def ale(result: Effect, ax: Axes | None = None, *, output: str | int = 0) -> Axe
     return partial_dependence(result, ax, output=output)
 
 
-def _levels(result: Effect, ax: Axes, k: int) -> Axes:
+def _levels(result: Effect, ax: Axes | None, k: int) -> Axes:
     """Draw the mean at each level as a dot, and the share of the rows that have it."""
-    from relucidate.plot.parts import label_rows, right_column
-
-    order = np.argsort(-result.effect[:, k], kind="stable")
-    y = np.arange(len(order))
-    mean = float(result.distribution @ result.effect[:, k]) if result.distribution.sum() > 0 else 0.0
-    ax.hlines(y, mean, result.effect[order, k], color=GRID, linewidth=2)
-    ax.plot(result.effect[order, k], y, "o", color=BLUE, markersize=6)
+    effect, share = result.effect[:, k], result.distribution
+    n = len(effect)
+    ax = axes_for(ax, ONE, max(1.5 + 0.16 * min(n, _LEVELS), 3.2))
+    m = fitting(ax, n, _LEVELS, 1.3)
+    mean = float(share @ effect) if share.sum() > 0 else 0.0
+    matter = np.abs(effect - mean) * (share if share.sum() > 0 else 1.0)
+    kept = np.argsort(-matter, kind="stable")[:m]
+    order = kept[np.lexsort((kept, -effect[kept]))]
+    y = np.arange(m)
+    ax.hlines(y, mean, effect[order], color=GRID, linewidth=2)
+    ax.plot(effect[order], y, "o", color=BLUE, markersize=6 if m <= 20 else 4)
     ax.axvline(mean, color=QUIET, linewidth=0.8)
     label_rows(ax, y, [short(result.levels[i], NAME) for i in order])
-    right_column(ax, y, [f"{result.distribution[i]:.1%} of rows" for i in order])
-    ax.set_ylim(len(order) - 0.4, -0.6)
+    right_column(ax, y, [f"{share[i]:.1%} of rows" for i in order])
+    ax.set_ylim(m - 0.4, -0.6)
+    ends = float(effect[order].min()), float(effect[order].max())
+    if widened(*ends) != ends:
+        ax.set_xlim(widened(*ends))
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel(_mean_label(result, k))
-    return finished(
-        ax, _effect_title(result), f"{_effect_caption(result)} The line is their mean by share of the rows."
-    )
+    said = [_effect_caption(result), "The line is their mean by share of the rows."]
+    said += [some(m, n, "levels", "those with the largest distance from the mean, times their share")] * (m < n)
+    return finished(ax, _effect_title(result), " ".join(said))
+
+
+def _apart(ax: Axes, values: Floats, scale: float = 0.0) -> None:
+    """Give an upright axis a range where all values are equal but for rounding."""
+    ends = float(values.min()), float(values.max())
+    if widened(*ends, scale) != ends:
+        ax.set_ylim(widened(*ends, scale))
 
 
 def _mean_label(result: Effect, k: int) -> str:
@@ -191,17 +224,18 @@ def _effect_title(result: Effect) -> str:
 
 
 def _effect_caption(result: Effect) -> str:
-    rows = f"{result.n_rows:,} row{'s' * (result.n_rows != 1)}"
+    rows = counted(result.n_rows, "row")
     if result.levels:
         return f"Mean of {rows}, each level set in turn{result.caveat}."
     if result.kind != "partial dependence":
         bins = len(result.edges) - 1
         return (
-            f"{rows} in {bins:,} bin{'s' * (bins != 1)}, slopes averaged within each{result.caveat}; exact between. Thin "
+            f"{rows} in {counted(bins, 'bin')}, slopes averaged within each{result.caveat}; exact between. Thin "
             "outside of the middle 98 % of the rows, whose distribution is below."
         )
     kinks = max(len(result.values) - 2, 0)
-    how = f"with all {kinks:,} kinks" if result.scale == "decision" else f"at {len(result.values):,} values"
+    kinked = f"with {all_of(kinks, 'kink') if kinks else 'no kink'}"
+    how = kinked if result.scale == "decision" else f"at {counted(len(result.values), 'value')}"
     return (
         f"Mean of {rows}{result.caveat}, exact {how}. Thin outside of the middle 98 % of the rows, whose distribution is "
         "below."
@@ -220,8 +254,8 @@ def _thinned(values: Floats, effect: Floats) -> tuple[Floats, Floats]:
 
 def _strip(ax: Axes, quantiles: Floats, y: Floats) -> None:
     """Draw the distribution below a curve, up to its own maximum."""
-    low, high = float(y.min()), float(y.max())
-    span = high - low or 1.0
+    low, high = widened(float(y.min()), float(y.max()))
+    span = high - low
     floor = low - span * (0.06 + _STRIP) / (1 - _STRIP)
     ax.set_ylim(floor, high + 0.06 * span)
     edges = np.linspace(quantiles[0], quantiles[-1], 41)
@@ -231,25 +265,9 @@ def _strip(ax: Axes, quantiles: Floats, y: Floats) -> None:
     ax.stairs(floor + share / share.max() * _STRIP * span, edges, baseline=floor, fill=True, color=SKY, alpha=0.45)
 
 
-def _styled(ax: Any) -> None:
-    ax.tick_params(labelsize=SMALL, color=QUIET)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.xaxis.label.set_fontsize(TEXT)
-    ax.yaxis.label.set_fontsize(TEXT)
-    ax.grid(axis="y", color=GRID, linewidth=0.7)
-    ax.set_axisbelow(True)
-
-
 def _labelled(ax: Axes, feature: str, label: str) -> None:
-    ax.set_xlabel(short(feature, 40), parse_math=False)
-    ax.set_ylabel(_broken(label), parse_math=False)
+    ax.set_xlabel(short(feature, 40))
+    ax.set_ylabel(label)
     ax.locator_params(axis="x", nbins=5)
     ax.locator_params(axis="y", nbins=5)
     ax.grid(axis="y", color=GRID, linewidth=0.7)
-
-
-def _broken(label: str) -> str:
-    """Return a label of an upright axis on two lines where it is long."""
-    words, _, unit = label.partition(" (")
-    return f"{words}\n({unit}" if unit and len(label) > 30 else label

@@ -25,8 +25,10 @@ from relucidate.plot.parts import (
     VERMILION,
     axes_for,
     characters,
+    counted,
     finished,
     inches,
+    is_are,
     scale_label,
     short,
 )
@@ -149,12 +151,16 @@ def _sentences(notes: list[str]) -> str:
 
 def _unfinished(result: Slice2D) -> str:
     left = len(result.rest_start) - 1
-    return "" if left == 0 else f" on {result.share.sum():.0%} of the box; hatched: {left:,} polygons beyond the budget"
+    return (
+        ""
+        if left == 0
+        else f" on {result.share.sum():.0%} of the box; hatched: {counted(left, 'polygon')} beyond the budget"
+    )
 
 
 def _undecided(result: Slice2D) -> str:
     n = int(result.undecided.sum())
-    return "" if n == 0 else f"{n:,} of them are too narrow to be decided"
+    return "" if n == 0 else f"{n:,} of them {is_are(n)} too narrow to be decided"
 
 
 # ---------------------------------------------------------------- colours
@@ -201,7 +207,7 @@ def _by_value(values: Floats, centre: float | None, half: float | None, label: s
     mappable = ScalarMappable(Normalize(low, high), colormaps["cividis" if centre is None else DIVERGING])
     beyond = int(((values < low) | (values > high)).sum())
     said = "colour: in the middle of each region"
-    said += f"; {beyond:,} beyond the scale have the colour of its end" if beyond else ""
+    said += f"; {beyond:,} beyond the scale {'has' if beyond == 1 else 'have'} the colour of its end" if beyond else ""
     return np.asarray(mappable.to_rgba(values)).reshape(-1, 4), _Scale(label, mappable), said
 
 
@@ -411,14 +417,18 @@ def local_lines(
     ax.add_collection(drawn, autolim=False)
     _draw_rest(result, ax)
     strong = ", stronger where the region has more rows" if found.count.any() else ""
-    n, all_of = len(found.segment), found.n_models
-    said = f"blue: the lines of {n:,} local linear models{strong}"
-    said += f"; those of the other {all_of - n:,} miss the box" if all_of > n else ""
+    n, models = len(found.segment), found.n_models
+    said = f"blue: the line{'s' * (n != 1)} of {counted(n, 'local linear model')}{strong}"
+    said += f"; {_others(models - n)} the box" if models > n else ""
     notes = [said, _draw_boundary(result, ax, k)]
     if points and result.dots is not None:
         notes.append(_draw_dots(result, ax))
     notes.append(short(result.plane.note, _NOTE))
     return _settled(ax, "Decision lines of local linear models", _sentences(notes))
+
+
+def _others(n: int) -> str:
+    return "that of the other misses" if n == 1 else f"those of the other {n:,} miss"
 
 
 # ---------------------------------------------------------------- one region
@@ -586,7 +596,8 @@ def _region_notes(result: Slice2D, i: int, facets: tuple[Facet, ...]) -> list[st
         words = f"; here {facet.words}" if facet.words else ""
         notes.append(f"{number}  {short(facet.name, 60)}{beyond}{words}")
     if len(facets) > _MOST_FACETS:
-        notes.append(f"{len(facets) - _MOST_FACETS} more facets are not numbered.")
+        more = len(facets) - _MOST_FACETS
+        notes.append(f"{counted(more, 'more facet')} {is_are(more)} not numbered.")
     notes.append("Grey lines: where other neurons would switch, were its model true everywhere.")
     note = short(result.plane.note, _NOTE)
     return [*notes, _sentences([note])] if note else notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from relucidate.layers import Floats
 from relucidate.plot.parts import (
     BLUE,
     GRID,
+    LINE,
     NAME,
     ONE,
     QUIET,
@@ -23,14 +25,20 @@ from relucidate.plot.parts import (
     TWO,
     VERMILION,
     WIDE,
+    all_of,
     axes_for,
     characters,
+    compact,
     finished,
     inches,
+    is_are,
     label_rows,
     right_column,
     scale_label,
     short,
+    text_width,
+    unit_of,
+    widened,
 )
 from relucidate.profiles import Pairs, Profile
 
@@ -63,10 +71,19 @@ def profile(result: Profile, ax: Axes | None = None) -> Axes:
     own maximum. The band is the middle 80 % of all rows, with their median. From the eighth region on, lines are dashed.
     """
     k = len(result.region)
-    ridges = 0.2 * (k + 1)
-    ax = axes_for(ax, ONE, 3.9 + ridges)
-    lines, slopes, spread = _stacked(ax, (0.44, 0.21, 0.35))
+    ax = axes_for(ax, ONE, 3.9 + 0.2 * (k + 1))
+    wide, high = inches(ax)
     grey = result.band
+    reach = np.ptp(result.edges) * np.abs(np.concatenate([result.slope, grey.slope.ravel()])).max()
+    effect = max(float(np.abs(result.ends).max()), float(np.abs(grey.y).max()))
+    flat = result.place == "centred" and bool((result.low == result.high).all()) and effect <= 1e-9 * max(1.0, reach)
+    caption = _profile_caption(result, flat)
+    # beside the title, the caption and the lower axis
+    high = max(high - 0.7 - -(-len(caption) // characters(0.75 * wide, SMALL)) * SMALL * LINE / 72, 0.8)
+    ridges = float(np.clip(1.15 * SMALL * LINE / 72 * (k + 1) / high, 0.32, 0.5))
+    shares = (1 - ridges, ridges) if flat else (0.55 * (1 - ridges), 0.45 * (1 - ridges), ridges)
+    *above, slopes, spread = _stacked(ax, shares)
+    lines = above[0] if above else ax.inset_axes((0, 0, 1, 1))
     for panel, values in ((lines, grey.y), (slopes, grey.slope)):
         panel.fill_between(grey.x, values[0], values[2], color=BAND, linewidth=0, zorder=1)
         panel.plot(grey.x, values[1], color=QUIET, linewidth=0.9, zorder=1.5)
@@ -92,9 +109,17 @@ def profile(result: Profile, ax: Axes | None = None) -> Axes:
     what = scale_label(result.network, result.output)
     if result.place == "centred":
         what = what.replace("decision", "centred effect on the decision", 1)
-    lines.set_ylabel(textwrap.fill(what, 26), parse_math=False)
-    slopes.set_ylabel("coefficient\nper unit")
+    unit, name = unit_of(result.network), short(result.feature, NAME)
+    lines.set_ylabel(
+        _longest([what, f"{what.partition(' on the ')[0].partition(' of ')[0]} ({unit})"], high * shares[0])
+    )
+    words = [f"coefficient ({unit} per unit of {name})", f"coefficient ({unit} per unit)", "coefficient per unit"]
+    slopes.set_ylabel(_longest([*words, "coef. per unit"], high * shares[-2]))
+    for panel, size in ((lines, effect), (slopes, reach)):
+        if size <= 1e-12 * max(1.0, effect):
+            panel.set_ylim(-1, 1)  # nothing but rounding
     for panel in (lines, slopes):
+        panel.yaxis.set_major_formatter(compact)
         panel.tick_params(labelbottom=False)
         panel.yaxis.set_major_locator(_few_ticks(4 if panel is lines else 3))
     low, high = result.edges[0], result.edges[-1]
@@ -105,13 +130,25 @@ def profile(result: Profile, ax: Axes | None = None) -> Axes:
         whole = bool((result.rows == np.round(result.rows)).all())
         panel.xaxis.set_major_locator(_few_ticks(5, whole))
     spread.set_xlabel(short(result.feature, 2 * NAME), fontsize=SMALL, parse_math=False)
-    return finished(ax, _profile_title(result, int(0.8 * characters(inches(ax)[0], TITLE))), _profile_caption(result))
+    title = _profile_title(result, int(0.8 * characters(inches(ax)[0], TITLE)))
+    if flat:  # there is nothing to see
+        lines.remove()
+    return finished(ax, title, caption)
+
+
+def _longest(texts: Sequence[str], high: float) -> str:
+    """Return the first text that three lines beside a panel of so many inches hold without breaking a word, or the last."""
+    n = characters(0.9 * high, SMALL)
+    for text in texts:
+        if len(textwrap.wrap(text, n)) <= 3 and max(map(len, text.split())) <= n:
+            return text
+    return texts[-1]
 
 
 def _stacked(ax: Axes, heights: tuple[float, ...]) -> list[Axes]:
     """Turn the axes off, and return panels in it from top to bottom."""
     ax.set_axis_off()
-    gap = 0.035
+    gap = 0.05
     free = 1 - gap * (len(heights) - 1)
     panels, top = [], 1.0
     for height in heights:
@@ -157,13 +194,19 @@ def _profile_title(result: Profile, room: int) -> str:
     return title + f"{result.importance:.1%} of the importance"
 
 
-def _profile_caption(result: Profile) -> str:
+def _profile_caption(result: Profile, flat: bool) -> str:
     k, n = len(result.region), result.n_regions
-    said = [f"All {n:,} region{'s are' if n != 1 else ' is'} shown{result.caveat}."]
+    said = [f"{all_of(n, 'region').capitalize()} {is_are(n)} shown{result.caveat}."]
     if k < n:
         said = [
-            f"{k:,} of {n:,} regions are shown, the largest, with {_percent(result.shown_share)} of the rows{result.caveat}."
+            f"{k:,} of {n:,} regions {is_are(k)} shown, the largest, with {_percent(result.shown_share)} of the "
+            f"rows{result.caveat}."
         ]
+    if result.network.n_outputs > 1:
+        said.append(f"Decisions of {short(result.network.outputs[result.output], NAME)}.")
+    if flat:
+        said.append("In each of them the feature has one value: there its effect is its mean, and no line is drawn.")
+    said.append(f"Coefficients: {unit_of(result.network)} per unit of {short(result.feature, NAME)}.")
     said.append("Grey: the middle 80% of all rows, and their median.")
     said.append("Importance: share in the variance of all features' effects.")
     return " ".join(said)
@@ -206,6 +249,7 @@ def pairs(result: Pairs, ax: Axes | None = None) -> Axes:
     upright = any(len(ticks) < 2 for ticks, _ in x_ticks)
     if upright:  # labels too wide for two side by side
         x_ticks = [_ticks_within(limits, 0.75 * wide / f, across=False) for limits in x_limits]
+    lengths = [max((text_width(ax, label) for label in labels), default=0.0) for _, labels in x_ticks]
     strongest = np.nanmax(result.strength[:f], initial=0.0)
     for a in range(m):
         for c in range(f):
@@ -218,9 +262,8 @@ def pairs(result: Pairs, ax: Axes | None = None) -> Axes:
             panel.tick_params(labelsize=SMALL, length=2, pad=1.5, labelbottom=a == m - 1, labelleft=c == 0)
             if a == m - 1:
                 panel.set_xlabel(_name("mean of", result.features[c], room[0]), fontsize=SMALL, parse_math=False)
-                if upright:  # below the longest of them
-                    longest = max(len(label) for _, labels in x_ticks for label in labels)
-                    panel.xaxis.set_label_coords(0.5, -(longest * SMALL * WIDE / 72 + 0.1) / (0.7 * high / m))
+                if upright:  # all labels below the longest of them
+                    panel.xaxis.labelpad = 4 + 72 * (max(lengths) - lengths[c])
             if c == 0:
                 said = _name("coef. of", result.terms[a], room[1]) if a < f else "intercept"
                 panel.set_ylabel(said, fontsize=SMALL, parse_math=False)
@@ -260,7 +303,8 @@ def _limits(values: Floats, with_zero: bool) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if with_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    margin = 0.08 * (high - low) or 0.05 * max(abs(low), 1.0)
+    low, high = widened(low, high)
+    margin = 0.08 * (high - low)
     return low - margin, high + margin
 
 
@@ -272,7 +316,7 @@ def _ticks_within(limits: tuple[float, float], room: float, across: bool) -> tup
     best: list[float] = []
     for n in (1, 2, 3, 4, 6, 8):
         ticks = [float(t) for t in MaxNLocator(n).tick_values(low, high)]
-        size = {t: SMALL * (len(_compact(t)) * WIDE if across else 1.0) / 72 for t in ticks}
+        size = {t: SMALL * (len(compact(t)) * WIDE if across else 1.0) / 72 for t in ticks}
         place = {t: (t - low) / (high - low) * room for t in ticks}
         kept = [t for t in ticks if size[t] / 2 <= place[t] <= room - size[t] / 2]
         for some in (kept, [*kept[:1], *kept[1:][-1:]]):  # all, or the first and the last
@@ -281,7 +325,7 @@ def _ticks_within(limits: tuple[float, float], room: float, across: bool) -> tup
                 best = some
         if n >= 4 and len(best) > 1:
             break
-    return best, [_compact(t) for t in best]
+    return best, [compact(t) for t in best]
 
 
 def _shade(alpha: float) -> tuple[float, float, float, float]:
@@ -294,15 +338,6 @@ def _faded(colour: str, strength: float) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _compact(value: float, _: Any = None) -> str:
-    """Return a tick's number in few characters: 250000 as 250k."""
-    size = abs(value)
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if size >= unit and not (unit == 1e3 and size < 1e4):
-            return f"{value / unit:g}{letter}".replace("-", "−")
-    return (f"{value:.2g}" if 0 < size < 1e-3 else f"{value:.6g}").replace("-", "−").replace("e−0", "e−")
-
-
 def _name(what: str, name: str, room: int) -> str:
     return f"{what}\n{short(name, max(min(room, NAME), 6))}"
 
@@ -310,7 +345,7 @@ def _name(what: str, name: str, room: int) -> str:
 def _pairs_caption(result: Pairs) -> str:
     n, total = len(result.region), result.n_regions
     unit = scale_label(result.network, result.output)
-    said = [f"A point is a region, larger and darker with more rows: all {n:,}."]
+    said = [f"A point is a region, larger and darker with more rows: {all_of(n, 'region')}."]
     if n < total:
         said = [
             f"A point is a region, larger and darker with more rows: {n:,} of {total:,}; the others hold no row that counts."

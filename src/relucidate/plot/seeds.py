@@ -8,7 +8,7 @@ import numpy as np
 
 from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
-from relucidate.plot.attributions import HEADER, TOP, fitting, legend_above, named, some
+from relucidate.plot.attributions import HEADER, TOP, legend_above, named
 from relucidate.plot.parts import (
     BLUE,
     GRID,
@@ -18,9 +18,11 @@ from relucidate.plot.parts import (
     VERMILION,
     axes_for,
     finished,
+    fitting,
     label_rows,
     right_column,
     short,
+    some,
 )
 from relucidate.seeds import Stability
 
@@ -75,9 +77,11 @@ def stability(result: Stability, ax: Axes | None = None, *, output: str | int = 
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel("importance (share of the variance of effects, %)")
     said = [f"Output {short(result.outputs[k], NAME)}, one of {len(result.outputs):,}."] * (len(result.outputs) > 1)
-    said += some(len(kept), G, "those with the largest mean")
-    said += [f"A dot per network: on average its decision rises or falls with the feature{result.caveat}."]
-    return finished(ax, f"Importance in {N:,} networks", " ".join([*said, _pairs(result, k)]))
+    said += [
+        some(len(kept), G, "features", "those with the largest mean"),
+        f"A dot per network: on average its decision rises or falls with the feature{result.caveat}.",
+    ]
+    return finished(ax, f"Importance in {N:,} networks", " ".join(filter(None, [*said, _pairs(result, k)])))
 
 
 def _pairs(result: Stability, k: int) -> str:

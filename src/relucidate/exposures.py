@@ -1,0 +1,686 @@
+"""Exposure: which regions training, test and new rows lie in, how the network does there, and whether rows have drifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relucidate.errors import ArgumentError, clipped
+from relucidate.grouping import nearest_patterns
+from relucidate.layers import Floats
+from relucidate.maps import over_classes
+from relucidate.network import Patterns
+from relucidate.scoring import (
+    SCORE_WORDS,
+    GroupScores,
+    adjusted,
+    larger_mean,
+    mean_limits,
+    means_by_group,
+    scores_by_group,
+)
+from relucidate.sums import row_loss
+from relucidate.unwrapping import Unwrapped, unwrap
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_EXPECTED = 5.0  # rows that either set must be expected to have for a test of shares; groups below are pooled
+LEAST_ROWS = 20  # rows that either set must have for a test of mean losses
+SPLIT = (4, 4, 2)  # alpha is split so: a quarter to shares of regions, a quarter to new patterns, half to the features
+BINS = 10  # of a number, at quantiles of training, for its stability index
+_DRAWS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How one set differs from training.
+
+    Parameters
+    ----------
+    name : of the set. n_rows : its rows.
+    drifted : whether `p` is at most alpha: the one verdict on the inputs of the set, with a family-wise error of alpha.
+    p : family-wise: 4, 4 and 2 times the next three, the smallest of them (at most 1).
+    p_regions : that shares of regions are the same (chi-square, small ones pooled). p_unseen : that no more rows lie in
+        new patterns. p_features : that every column has one distribution (Bonferroni over columns).
+    psi : population stability index over `n_groups` groups of regions. psi_expected : its mean without drift.
+    n_unseen : rows whose pattern training never used. unseen_share : of the set's rows. unseen_expected : the share
+        that training itself would lead to expect: its rows that are alone in their pattern.
+    distance : (D,) rows in new patterns whose nearest pattern of training differs in 0, 1, … bits.
+    loss_change, loss_low, loss_high : mean loss less that of training; NaN without responses.
+    worse_p : that it is not larger.
+    shift : (n_outputs,) mean decision less that of training. contribution : (n_outputs, n_groups) of each column.
+    remainder : (n_outputs,) what features do not explain: rows lie where other local models apply.
+    """
+
+    name: str
+    n_rows: int
+    drifted: bool
+    p: float
+    p_regions: float
+    p_unseen: float
+    p_features: float
+    psi: float
+    psi_expected: float
+    n_groups: int
+    n_unseen: int
+    unseen_share: float
+    unseen_expected: float
+    distance: NDArray[np.int64]
+    loss_change: float
+    loss_low: float
+    loss_high: float
+    worse_p: float
+    shift: Floats
+    contribution: Floats
+    remainder: Floats
+
+    @property
+    def mean_distance(self) -> float:
+        """Mean Hamming distance of rows in new patterns to the nearest pattern of training, NaN without such rows."""
+        total = self.distance.sum()
+        return float(self.distance @ np.arange(len(self.distance)) / total) if total else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure:
+    """Rows of several sets, region by region; the first set is training.
+
+    Parameters
+    ----------
+    names : (S,) of the sets. n_rows : (S,)
+    patterns : (R,) of the regions.
+    count : (S, R) rows. share : (S, R) of the set's rows, by weight.
+    outside : (S,) rows in patterns that the unwrapped table never used.
+    response : (S, R, k) mean response, NaN where there are no rows or no responses.
+    scores : (S,) per set the scores of each region, None without responses. totals : (S,) those of all rows.
+    share_p : (S, R) adjusted p-values that a share is that of training; NaN where too few rows are expected.
+    share_flag : (S, R) below alpha, in a set that has drifted.
+    worse_p : (S, R) adjusted p-values that the mean loss is not larger than in training. worse_flag : below alpha.
+    features : (G,) columns. mean : (S, G) NaN for text. statistic : (S, G) Kolmogorov-Smirnov distance to training, or
+        for levels the largest difference of a share. feature_psi, feature_psi_expected : (S, G) stability index.
+    feature_p : (S, G) adjusted p-values. feature_flag : (S, G) below alpha, in a set that has drifted.
+    drift : (S - 1,) the verdict on each set but training.
+    outputs, link : of the network. alpha : level of all verdicts and flags; intervals hold 1 - alpha.
+    notes : what a reader should know. caveat : what a picture must say beside it.
+    """
+
+    names: tuple[str, ...]
+    n_rows: tuple[int, ...]
+    patterns: Patterns
+    count: NDArray[np.int64]
+    share: Floats
+    outside: NDArray[np.int64]
+    response: Floats
+    scores: tuple[GroupScores | None, ...]
+    totals: tuple[GroupScores | None, ...]
+    share_p: Floats
+    share_flag: NDArray[np.bool_]
+    worse_p: Floats
+    worse_flag: NDArray[np.bool_]
+    features: tuple[str, ...]
+    mean: Floats
+    statistic: Floats
+    feature_psi: Floats
+    feature_psi_expected: Floats
+    feature_p: Floats
+    feature_flag: NDArray[np.bool_]
+    drift: tuple[Drift, ...]
+    outputs: tuple[str, ...]
+    link: str
+    alpha: float
+    notes: tuple[str, ...]
+    caveat: str
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any set has drifted."""
+        return any(d.drifted for d in self.drift)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per region and set; region -1 are rows outside of the unwrapped table's regions.
+
+        Returns
+        -------
+        pandas.DataFrame with ``region``, ``pattern``, ``set``, ``count``, ``share``, ``response_mean``, per score
+        ``auc``, ``auc_low``, ``auc_high``, …, ``share_p``, ``share_flag``, ``worse_p``, ``worse_flag`` (p-values are
+        adjusted) and ``reason``: which scores are missing, and why.
+        """
+        import pandas as pd
+
+        R, k = len(self.patterns), self.response.shape[2]
+        parts = []
+        for i, name in enumerate(self.names):
+            columns: dict[str, Any] = {
+                "region": np.arange(R),
+                "pattern": self.patterns.ids(),
+                "set": name,
+                "count": self.count[i],
+                "share": self.share[i],
+            }
+            for j in range(k):
+                column = "response_mean" if k == 1 else f"response_mean[{self.outputs[j]}]"
+                columns[column] = self.response[i, :, j]
+            scores = self.scores[i]
+            if scores is not None:
+                for m, measure in enumerate(scores.measures):
+                    columns |= {measure: scores.value[m]}
+                    columns |= {f"{measure}_low": scores.low[m], f"{measure}_high": scores.high[m]}
+            columns |= {"share_p": self.share_p[i], "share_flag": self.share_flag[i]}
+            columns |= {"worse_p": self.worse_p[i], "worse_flag": self.worse_flag[i]}
+            columns["reason"] = [scores.why(r) for r in range(R)] if scores is not None else "no response"
+            parts.append(pd.DataFrame(columns))
+            if self.outside[i]:
+                last = {"region": -1, "pattern": "others", "set": name, "count": self.outside[i]}
+                last |= {"share": 1 - self.share[i].sum(), "share_flag": False, "worse_flag": False, "reason": ""}
+                parts.append(pd.DataFrame([last]).reindex(columns=parts[-1].columns))
+        whole = pd.concat([part.astype({"share": float}) for part in parts], ignore_index=True)
+        order = np.lexsort((np.arange(len(whole)), np.where(whole["region"] < 0, R, whole["region"])))
+        return whole.iloc[order].reset_index(drop=True)
+
+    def features_frame(self) -> pd.DataFrame:
+        """Return one row per set but training and column, the largest statistic of each set first.
+
+        Returns
+        -------
+        pandas.DataFrame with ``set``, ``feature``, ``mean_train``, ``mean``, ``statistic``, ``psi``, ``psi_expected``,
+        ``p`` (adjusted), ``flag``, and ``contribution``: of the column to the shift of the mean decision, per output.
+        """
+        import pandas as pd
+
+        parts = []
+        for i, drift in enumerate(self.drift, 1):
+            columns: dict[str, Any] = {
+                "set": drift.name,
+                "feature": np.array(self.features, dtype=object),
+                "mean_train": self.mean[0],
+                "mean": self.mean[i],
+                "statistic": self.statistic[i],
+                "psi": self.feature_psi[i],
+                "psi_expected": self.feature_psi_expected[i],
+                "p": self.feature_p[i],
+                "flag": self.feature_flag[i],
+            }
+            for k, output in enumerate(self.outputs):
+                columns["contribution" if len(self.outputs) == 1 else f"contribution[{output}]"] = drift.contribution[k]
+            order = np.argsort(-self.statistic[i], kind="stable")
+            parts.append(pd.DataFrame(columns).iloc[order])
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self) -> list[str]:
+        """Return what matters most, a sentence a line."""
+        lines = []
+        for name, n, total in zip(self.names, self.n_rows, self.totals, strict=True):
+            text = "no response"
+            if total is not None:
+                text = ", ".join(
+                    f"{SCORE_WORDS[m]} {total.value[j, 0]:.4f} [{total.low[j, 0]:.4f}, {total.high[j, 0]:.4f}]"
+                    for j, m in enumerate(total.measures)
+                    if np.isfinite(total.value[j, 0])
+                )
+            lines.append(f"{name}: {n:,} rows; {text}{self.caveat}")
+        for i, drift in enumerate(self.drift, 1):
+            lines += self._drift_words(i, drift)
+        return lines + [f"note: {note}" for note in self.notes]
+
+    def _drift_words(self, i: int, d: Drift) -> list[str]:
+        has = "has drifted" if d.drifted else "shows no drift"
+        lines = [
+            f"{d.name} {has} against {self.names[0]} (family-wise p {_p(d.p)}, level {self.alpha:g}): shares of regions "
+            f"p {_p(d.p_regions)}, rows in new patterns p {_p(d.p_unseen)}, features p {_p(d.p_features)}"
+        ]
+        flagged = int(self.share_flag[i].sum())
+        lines.append(
+            f"{d.name}: population stability index {d.psi:.4f} over {d.n_groups:,} groups of regions, {d.psi_expected:.4f} "
+            "would be expected without drift"
+            + (f"; {flagged:,} region{'s' * (flagged != 1)} with another share of the rows" if d.drifted else "")
+        )
+        away = f"; on average {d.mean_distance:.1f} bits from the nearest pattern" if d.n_unseen else ""
+        lines.append(
+            f"{d.name}: {d.n_unseen:,} rows ({d.unseen_share:.2%}) lie in patterns that {self.names[0]} never used, "
+            f"{d.unseen_expected:.2%} is what {self.names[0]} itself would lead to expect{away}"
+        )
+        if d.drifted:
+            order = np.argsort(-self.statistic[i], kind="stable")
+            largest = [j for j in order if self.feature_flag[i, j]][:5]
+            named = ", ".join(self._feature_words(i, j) for j in largest)
+            more = int(self.feature_flag[i].sum()) - len(largest)
+            named += f" and {more:,} more" if more else ""
+            lines.append(f"{d.name}: features that differ most: {named or 'none by itself'}")
+        k = int(np.argmax(np.abs(d.shift)))
+        order = np.argsort(-np.abs(d.contribution[k]), kind="stable")[:3]
+        of = f" of {self.outputs[k]}" if len(self.outputs) > 1 else ""
+        parts = ", ".join(f"{self.features[j]} {d.contribution[k, j]:+.3g}" for j in order)
+        lines.append(
+            f"{d.name}: the mean decision{of} is {d.shift[k]:+.3g} away from that of {self.names[0]}: {parts}, other "
+            f"features {d.contribution[k].sum() - d.contribution[k, order].sum():+.3g}, other local models "
+            f"{d.remainder[k]:+.3g}"
+        )
+        if np.isfinite(d.loss_change):
+            worse = "larger" if d.worse_p <= self.alpha else "not clearly larger"
+            n = int(self.worse_flag[i].sum())
+            tested = int(np.isfinite(self.worse_p[i]).sum())
+            lines.append(
+                f"{d.name}: the mean loss is {worse} than in {self.names[0]}, by {d.loss_change:+.4f} "
+                f"[{d.loss_low:+.4f}, {d.loss_high:+.4f}]; it is larger in {n:,} of the {tested:,} regions with "
+                f"{LEAST_ROWS} rows of both"
+            )
+        return lines
+
+    def _feature_words(self, i: int, j: int) -> str:
+        means = f", mean {self.mean[0, j]:.4g} → {self.mean[i, j]:.4g}" if np.isfinite(self.mean[i, j]) else ""
+        return f"{self.features[j]} (distance {self.statistic[i, j]:.2f}{means})"
+
+    def __repr__(self) -> str:
+        return "\n".join(self.summary())
+
+
+def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alpha: float = 0.05) -> Exposure:
+    """Return which regions the rows of each set lie in, how the network does there, and whether a set has drifted.
+
+    Parameters
+    ----------
+    u : from `relucidate.unwrap`; it names the regions.
+    train, test, production : X, or a tuple (X, y) or (X, y, sample_weight), each as for `unwrap`; or what `unwrap` made
+        of it. `u` itself may be `train`.
+    alpha : chance of finding drift in a set without any; level of the flags; intervals hold 1 - alpha.
+
+    Returns
+    -------
+    Exposure : per region and set counts, responses, scores and flags; per set a verdict; per set and column a test.
+
+    Raises
+    ------
+    ArgumentError : alpha makes no sense, or a set is a result with joined regions.
+    DataError : a table does not fit the network.
+
+    Notes
+    -----
+    The verdict looks at inputs only. It combines three tests by Bonferroni, a quarter, a quarter and a half of alpha each,
+    so that the chance of a false alarm is at most alpha, however many regions and columns there are:
+
+    - chi-square over activation patterns, those pooled of which either set is expected to have less than 5 rows. What is
+      pooled depends on both sets together, new patterns among them, so that rows of training are not favoured;
+    - rows in patterns that training never used. Given how often each pattern occurs in both sets together, c times
+      say, all its rows fall to the m of N rows of the set with chance ``C(N - c, m - c) / C(N, m)``; 20,000 seeded draws.
+      Shown beside it is the share that Good and Turing expect: rows of training alone in their pattern;
+    - the columns: Kolmogorov-Smirnov for numbers (a missing value is lower than all), chi-square for levels, Bonferroni.
+
+    A region's share (two-proportion test) and a column are flagged if the set has drifted and their p-value, adjusted by
+    Benjamini and Hochberg, is at most alpha. "Worse" is Welch's one-sided test of mean losses, adjusted too; a network
+    that fits its training rows too closely does worse elsewhere without any drift. Stability index
+    ``Σ (q - p) ln(q / p)``, half a row added to each group; without drift its mean is near ``(groups - 1) (1/n + 1/m)``.
+
+    The shift of the mean decision is ``Σ_j w_j (mean_j - train mean_j)`` and a remainder, with w the mean coefficients of
+    the rows of both sets, half and half. Rows of unequal weight count as ``(Σ w)² / Σ w²`` rows; new patterns are counted
+    without weights. Cost: one unwrapping per set, and two sorts per column of the samples.
+    Source: Sudjianto et al. 2020, section 3; Good 1953.
+    """
+    if not 0 < alpha < 1:
+        raise ArgumentError(f"alpha is {clipped(alpha)}; expected a number between 0 and 1, as 0.05.")
+    given = {"train": train, "test": test}
+    given |= {} if production is None else {"production": production}
+    sets = [_read(u, value, name) for name, value in given.items()]
+    names = tuple(given)
+    net, R, S = u.network, u.n_regions, len(sets)
+    regions = [u.regions_of_patterns(Patterns(v.sums.packed, net.n_bits)) for v in sets]
+    count, share, response = _per_region(u, sets, regions)
+    level = 1 - alpha
+    scores, totals, losses = [], [], []
+    for v, region in zip(sets, regions, strict=True):
+        of_row = region[v.sample.region]
+        scores.append(_scores(v, of_row, R, level))
+        totals.append(_scores(v, np.zeros(len(of_row), dtype=np.intp), 1, level))
+        losses.append(_losses(v, of_row, R))
+    columns = [net.features.in_columns(v.sample.x) for v in sets]
+    groups = len(net.features.groups)
+    mean = np.array([[_mean(c, v.sample.weights) for c in held] for held, v in zip(columns, sets, strict=True)])
+    statistic, psi, psi_expected, feature_p = (np.full((S, groups), np.nan) for _ in range(4))
+    share_p, worse_p = np.full((S, R), np.nan), np.full((S, R), np.nan)
+    share_flag, worse_flag = np.zeros((S, R), dtype=bool), np.zeros((S, R), dtype=bool)
+    feature_flag = np.zeros((S, groups), dtype=bool)
+    drift = []
+    for i in range(1, S):
+        weights = sets[0].sample.weights, sets[i].sample.weights
+        tests = [_column(a, b, *weights) for a, b in zip(columns[0], columns[i], strict=True)]
+        statistic[i], psi[i], psi_expected[i], raw = np.array(tests).T
+        feature_p[i] = adjusted(raw)
+        p_features = _bonferroni(raw)
+        found = _drift(names[i], sets[0], sets[i], p_features, alpha, losses[0][1], losses[i][1])
+        share_p[i] = adjusted(_two_proportions(share[0], share[i], _effective(sets[0]), _effective(sets[i])))
+        worse_p[i] = adjusted(_worse(losses[0][0], losses[i][0], count[0], count[i]))
+        with np.errstate(invalid="ignore"):
+            share_flag[i] = found.drifted & (share_p[i] <= alpha)
+            feature_flag[i] = found.drifted & (feature_p[i] <= alpha)
+            worse_flag[i] = worse_p[i] <= alpha
+        drift.append(found)
+    return Exposure(
+        names=names,
+        n_rows=tuple(v.n_rows for v in sets),
+        patterns=Patterns(u.sums.packed, net.n_bits),
+        count=count,
+        share=share,
+        outside=np.array([v.n_rows for v in sets]) - count.sum(axis=1),
+        response=response,
+        scores=tuple(scores),
+        totals=tuple(totals),
+        share_p=share_p,
+        share_flag=share_flag,
+        worse_p=worse_p,
+        worse_flag=worse_flag,
+        features=tuple(name for name, _ in net.features.groups),
+        mean=mean,
+        statistic=statistic,
+        feature_psi=psi,
+        feature_psi_expected=psi_expected,
+        feature_p=feature_p,
+        feature_flag=feature_flag,
+        drift=tuple(drift),
+        outputs=net.outputs,
+        link=net.link,
+        alpha=alpha,
+        notes=_notes(u, sets, names),
+        caveat=next((v.sample.caveat for v in sets if v.sample.caveat), ""),
+    )
+
+
+def _read(u: Unwrapped, given: Any, name: str) -> Unwrapped:
+    if isinstance(given, Unwrapped):
+        if given.network.n_bits != u.network.n_bits or given.network.n_features != u.network.n_features:
+            raise ArgumentError(f"{name} was unwrapped with another network. Unwrap it with that of u.")
+        found = given
+    else:
+        found = unwrap(u.network, *given) if isinstance(given, tuple) else unwrap(u.network, given)
+    if found.n_regions != len(found.patterns):
+        raise ArgumentError(
+            f"{name} is a result whose equal regions were joined, so that the rows of each pattern are not known. Give the "
+            "table itself."
+        )
+    return found
+
+
+def _notes(u: Unwrapped, sets: list[Unwrapped], names: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
+    outside = int((u.regions_of_patterns(Patterns(sets[0].sums.packed, u.network.n_bits)) < 0) @ sets[0].count)
+    if outside:
+        notes.append(
+            f"{outside:,} rows of {names[0]} lie in patterns that the unwrapped table never used: it was not made of "
+            "these rows"
+        )
+    return tuple(notes)
+
+
+def _effective(v: Unwrapped) -> float:
+    """Return how many rows of equal weight the set is worth."""
+    if not v.weighted:
+        return float(v.n_rows)
+    w = v.sample.weights
+    return float(w.sum() ** 2 / (w**2).sum() * v.n_rows / len(w))
+
+
+def _per_region(u: Unwrapped, sets: list[Unwrapped], regions: list[Any]) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return count (S, R), share (S, R) and mean response (S, R, k) of the regions of `u`."""
+    R = u.n_regions
+    k = max(v.sums.y.shape[1] for v in sets)
+    count, share = np.zeros((len(sets), R), dtype=np.int64), np.zeros((len(sets), R))
+    response = np.full((len(sets), R, k), np.nan)
+    for i, (v, region) in enumerate(zip(sets, regions, strict=True)):
+        here = region >= 0
+        count[i] = np.bincount(region[here], v.count[here], R)
+        share[i] = np.bincount(region[here], v.share[here], R)
+        if v.has_y:
+            weight = np.bincount(region[here], v.sums.weight[here], R)
+            total = v.sums.y + v.sums.weight[:, None] * v.sums.y_origin
+            with np.errstate(invalid="ignore"):
+                for j in range(k):
+                    response[i, :, j] = np.bincount(region[here], total[here, j], R) / weight
+    return count, share, response
+
+
+def _scores(v: Unwrapped, group: Any, n: int, level: float) -> GroupScores | None:
+    if not v.has_y:
+        return None
+    s, here = v.sample, group >= 0
+    loss = row_loss(v.network, s.decision, s.y)
+    weight = None if s.weight is None else s.weight[here]
+    return scores_by_group(group[here], n, s.decision[here], s.y[here], loss[here], v.network.link, weight, level)
+
+
+Means = tuple[Floats, Floats, Floats]
+
+
+def _losses(v: Unwrapped, region: Any, R: int) -> tuple[Means, Means] | tuple[None, None]:
+    """Return mean loss, its variance and effective rows, of each region and of all rows."""
+    if not v.has_y:
+        return None, None
+    s, here = v.sample, region >= 0
+    loss = row_loss(v.network, s.decision, s.y) / (1 if v.network.is_classifier else v.network.n_outputs)
+    whole = np.zeros(len(loss), dtype=np.intp)
+    return means_by_group(region[here], R, loss[here], s.weights[here]), means_by_group(whole, 1, loss, s.weights)
+
+
+def _worse(train: Means | None, other: Means | None, *counts: NDArray[np.int64]) -> Floats:
+    """Return p-values that the mean loss of each region is not larger than in training, NaN where rows are too few."""
+    few = np.minimum(*counts) < LEAST_ROWS
+    if train is None or other is None:
+        return np.full(len(few), np.nan)
+    return np.where(few, np.nan, larger_mean(*other, over=train))
+
+
+def _two_proportions(p: Floats, q: Floats, n: float, m: float) -> Floats:
+    """Return two-sided p-values that shares of n and of m rows are the same, NaN where too few rows are expected."""
+    from scipy.special import ndtr
+
+    pooled = (n * p + m * q) / (n + m)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.abs(p - q) / np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    out = 2 * ndtr(-z)
+    out[(pooled * min(n, m) < LEAST_EXPECTED) | ~np.isfinite(z)] = np.nan
+    return np.asarray(out)
+
+
+def _bonferroni(p: Floats) -> float:
+    known = p[np.isfinite(p)]
+    return float(min(1.0, len(known) * known.min())) if len(known) else 1.0
+
+
+# ---------------------------------------------------------------- one set against training
+
+
+def _drift(
+    name: str, train: Unwrapped, other: Unwrapped, p_features: float, alpha: float, *losses: Means | None
+) -> Drift:
+    net = train.network
+    unit = train.regions_of_patterns(Patterns(other.sums.packed, net.n_bits))
+    new = np.flatnonzero(unit < 0)
+    unit[new] = train.n_regions + np.arange(len(new))
+    n_units = train.n_regions + len(new)
+    shares = np.zeros((2, n_units))
+    shares[0, : train.n_regions] = train.share
+    shares[1, unit] = other.share
+    n, m = _effective(train), _effective(other)
+    pooled = _pooled(shares * [[n], [m]])
+    p_regions = _chi_square(pooled)
+    in_train, in_other = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
+    in_train[: train.n_regions] = train.count
+    in_other[unit] = other.count
+    n_unseen = int(other.count[new].sum())
+    p_unseen = _unseen_p(in_train + in_other, other.n_rows, n_unseen)
+    together = min(1.0, *(k * p for k, p in zip(SPLIT, (p_regions, p_unseen, p_features), strict=True)))
+    change = _change(losses[0], losses[1], 1 - alpha)
+    shift, contribution = _shift(train, other)
+    return Drift(
+        name=name,
+        n_rows=other.n_rows,
+        drifted=together <= alpha,
+        p=together,
+        p_regions=p_regions,
+        p_unseen=p_unseen,
+        p_features=p_features,
+        psi=_stability(pooled),
+        psi_expected=_expected_stability(pooled),
+        n_groups=pooled.shape[1],
+        n_unseen=n_unseen,
+        unseen_share=float(other.share[new].sum()),
+        unseen_expected=float((train.count == 1).sum() / train.n_rows),
+        distance=_distances(train.sums.packed, other.sums.packed[new], other.count[new]),
+        loss_change=change[0],
+        loss_low=change[1],
+        loss_high=change[2],
+        worse_p=change[3],
+        shift=shift,
+        contribution=contribution,
+        remainder=shift - contribution.sum(axis=1),
+    )
+
+
+def _pooled(counts: Floats) -> Floats:
+    """Return counts (2, groups) with the groups together of which either set is expected to have too few rows."""
+    total = counts.sum(axis=0)
+    smaller = counts.sum(axis=1).min() / counts.sum()
+    large = total * smaller >= LEAST_EXPECTED
+    rest = counts[:, ~large].sum(axis=1)
+    kept = counts[:, large]
+    if rest.sum() == 0:
+        return kept
+    if rest.sum() * smaller >= LEAST_EXPECTED or not large.any():
+        return np.column_stack([kept, rest])
+    kept[:, np.argmin(kept.sum(axis=0))] += rest
+    return kept
+
+
+def _chi_square(counts: Floats) -> float:
+    """Return the p-value that two sets (2, groups) have the same shares; 1 with a single group."""
+    from scipy.special import chdtrc
+
+    if counts.shape[1] < 2:
+        return 1.0
+    total = counts.sum(axis=0)
+    expected = np.outer(counts.sum(axis=1), total / total.sum())
+    return float(chdtrc(counts.shape[1] - 1, ((counts - expected) ** 2 / expected).sum()))
+
+
+def _stability(counts: Floats) -> float:
+    shares = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+
+
+def _expected_stability(counts: Floats) -> float:
+    return float((counts.shape[1] - 1) * (1 / counts.sum(axis=1)).sum())
+
+
+def _unseen_p(total: NDArray[np.int64], m: int, observed: int) -> float:
+    """Return the p-value that as many rows lie in patterns of their set alone, by chance.
+
+    Parameters
+    ----------
+    total : (groups,) rows of each pattern in both sets. m : rows of the set. observed : in patterns that only it has.
+    """
+    if observed == 0:
+        return 1.0
+    N = int(total.sum())
+    sizes, times = np.unique(total, return_counts=True)
+    rng = np.random.default_rng(0)
+    drawn = np.zeros(_DRAWS)
+    log = np.concatenate([[0.0], np.cumsum(np.log(np.maximum(m - np.arange(min(int(sizes[-1]), m)), 1)))])
+    log -= np.concatenate([[0.0], np.cumsum(np.log(N - np.arange(len(log) - 1.0)))])
+    for size, n in zip(sizes.tolist(), times.tolist(), strict=True):
+        chance = np.exp(log[size]) if size < len(log) else 0.0
+        if n * chance > 1e-12:
+            drawn += size * rng.binomial(n, min(chance, 1.0), _DRAWS)
+    return float((1 + (drawn >= observed).sum()) / (1 + _DRAWS))
+
+
+def _distances(packed: NDArray[np.uint8], new: NDArray[np.uint8], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many rows have their nearest pattern 0, 1, … bits away."""
+    if len(new) == 0:
+        return np.zeros(1, dtype=np.int64)
+    away = np.unpackbits(packed[nearest_patterns(packed, new)] ^ new, axis=1).sum(axis=1)
+    return np.bincount(away, count).astype(np.int64)
+
+
+def _change(train: Means | None, other: Means | None, level: float) -> tuple[float, float, float, float]:
+    """Return the difference of mean losses, its limits, and the p-value that it is not above 0."""
+    if train is None or other is None:
+        return (float("nan"),) * 4
+    difference, variance = other[0] - train[0], other[1] + train[1]
+    low, high = mean_limits(difference, variance, np.minimum(train[2], other[2]), level)
+    return float(difference[0]), float(low[0]), float(high[0]), float(larger_mean(*other, over=train)[0])
+
+
+def _shift(train: Unwrapped, other: Unwrapped) -> tuple[Floats, Floats]:
+    """Return the shift of the mean decision (K,), and what each column does to it (K, n_groups)."""
+    link = train.network.link
+    means, slopes = [], []
+    for v in (train, other):
+        means.append(_mean_decision(v))
+        slope = np.zeros((v.network.n_outputs, v.network.n_features))
+        for rows, coef, _ in v.map_blocks():
+            slope += np.tensordot(v.share[rows], over_classes(coef, link), axes=1)
+        slopes.append(slope)
+    moved = other.sample.mean - train.sample.mean
+    contribution = train.network.features.grouped((slopes[0] + slopes[1]) / 2 * moved)
+    return means[1] - means[0], contribution
+
+
+def _mean_decision(v: Unwrapped) -> Floats:
+    """Return the mean decision (K,), of a softmax network less its mean over the classes."""
+    s = v.sample
+    mean = s.weights @ s.decision / s.weights.sum()
+    return np.asarray(mean - mean.mean() if v.network.link == "softmax" else mean)
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _mean(column: NDArray[Any], weight: Floats) -> float:
+    if column.dtype == object:
+        return float("nan")
+    known = ~np.isnan(column) & (weight > 0)
+    return float(np.average(column[known], weights=weight[known])) if known.any() else float("nan")
+
+
+def _column(a: NDArray[Any], b: NDArray[Any], wa: Floats, wb: Floats) -> tuple[float, float, float, float]:
+    """Return statistic, stability index, its mean without drift and the p-value of one column in two sets."""
+    from scipy.special import kolmogorov
+
+    n, m = (float(w.sum() ** 2 / (w**2).sum()) for w in (wa, wb))
+    if a.dtype == object:
+        _, code = np.unique(np.concatenate([a, b]).astype(str), return_inverse=True)
+        counts = _level_counts(code[: len(a)], code[len(a) :], wa, wb, n, m)
+        pooled = _pooled(counts)
+        statistic = float(np.abs(counts[1] / m - counts[0] / n).max())
+        return statistic, _stability(pooled), _expected_stability(pooled), _chi_square(pooled)
+    a, b = (np.where(np.isnan(v), -np.inf, v) for v in (a, b))  # a missing value is lower than all
+    statistic = _kolmogorov_smirnov(a, b, wa, wb)
+    edges = np.unique(np.sort(a)[np.linspace(0, len(a) - 1, BINS + 1).astype(int)[1:-1]])
+    counts = _level_counts(np.searchsorted(edges, a), np.searchsorted(edges, b), wa, wb, n, m)
+    counts = counts[:, counts.any(axis=0)]
+    return (
+        statistic,
+        _stability(counts),
+        _expected_stability(counts),
+        float(kolmogorov(statistic * np.sqrt(n * m / (n + m)))),
+    )
+
+
+def _level_counts(a: Any, b: Any, wa: Floats, wb: Floats, n: float, m: float) -> Floats:
+    """Return effective rows (2, levels) of codes."""
+    k = int(max(a.max(), b.max())) + 1
+    return np.stack([np.bincount(c, w, k) / w.sum() * e for c, w, e in ((a, wa, n), (b, wb, m))])
+
+
+def _kolmogorov_smirnov(a: Floats, b: Floats, wa: Floats, wb: Floats) -> float:
+    """Return the largest difference of two weighted distribution functions."""
+    at = np.concatenate([a, b])
+    order = np.argsort(at, kind="stable")
+    at = at[order]
+    apart = np.cumsum(np.concatenate([wa / wa.sum(), -wb / wb.sum()])[order])
+    return float(np.abs(apart[np.append(at[1:] != at[:-1], True)]).max())
+
+
+def _p(value: float) -> str:
+    return f"{value:.3g}" if value >= 0.001 else "< 0.001"

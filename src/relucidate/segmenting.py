@@ -1,0 +1,659 @@
+"""Segments: where a network does worst, in regions and in rules that are easy to say, and how groups of people fare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relucidate import data
+from relucidate.errors import ArgumentError, clipped
+from relucidate.features import Features
+from relucidate.layers import Floats
+from relucidate.maps import over_classes
+from relucidate.network import Network, Patterns
+from relucidate.scoring import (
+    SCORE_WORDS,
+    GroupScores,
+    adjusted,
+    larger_mean,
+    mean_limits,
+    means_by_group,
+    scores_by_group,
+    wilson,
+)
+from relucidate.simplified import in_words
+from relucidate.sums import row_loss
+from relucidate.targets import as_values
+from relucidate.trees import Tree, cut_points
+from relucidate.unwrapping import Unwrapped, unwrap
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.95  # of intervals; flags are at 1 - LEVEL
+LEAST_ROWS = 30  # of a segment, in each half
+MAX_GROUPS = 20
+_THRESHOLDS = 16  # per feature, at quantiles
+_CONDITIONS = 3  # of a rule
+_BEAM = 24
+_SEARCH_ROWS = 50_000
+_SAME = 0.5  # rules that share more of their rows are one
+_NARROWED = 0.95  # a condition that keeps more rows than this says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """How groups of rows fare, the largest first, which the differences refer to.
+
+    Parameters
+    ----------
+    column : what the groups are of. names : (G,)
+    count : (G,) rows. share : (G,) by weight.
+    scores : (m, G) with intervals.
+    accepted, accepted_low, accepted_high : (G,) share predicted positive; NaN unless there are two classes.
+    decision, decision_low, decision_high : (G, n_outputs) mean decision.
+    coef : (G, n_outputs, n_features) mean coefficients of the local linear models that the rows use.
+    """
+
+    column: str
+    names: tuple[str, ...]
+    count: NDArray[np.int64]
+    share: Floats
+    scores: GroupScores
+    accepted: Floats
+    accepted_low: Floats
+    accepted_high: Floats
+    decision: Floats
+    decision_low: Floats
+    decision_high: Floats
+    coef: Floats
+
+    @property
+    def coef_difference(self) -> Floats:
+        """Mean coefficients less those of the largest group (G, n_outputs, n_features)."""
+        return self.coef - self.coef[0]
+
+    def difference(self, value: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return differences (G,) to the largest group with the limits of their intervals.
+
+        Notes
+        -----
+        Limits of two independent intervals, squared and added: Newcombe 1998, method 10; Zou and Donner 2008.
+        """
+        out = value - value[0]
+        below = out - np.sqrt((value - low) ** 2 + (high[0] - value[0]) ** 2)
+        above = out + np.sqrt((high - value) ** 2 + (value[0] - low[0]) ** 2)
+        out[0] = below[0] = above[0] = 0.0
+        return out, below, above
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Where the network does worst.
+
+    Parameters
+    ----------
+    kind : (n,) "rule", "regions" (several together) or "region".
+    rule : (n,) in words, in the units of the features. regions : (n,) the regions of each; () for a rule.
+    count : (n,) rows of the table. share : (n,) by weight.
+    tested : (n,) rows that the scores rest on: of a rule, those of the half that it was not found on.
+    loss, loss_low, loss_high : (n,) mean loss. rest : (n,) mean loss of all other tested rows.
+    claimed : (n,) mean loss that the network's own probabilities lead to expect; of a regression, that of the rest.
+    scores : (m, n) all scores, with intervals.
+    p : (n,) adjusted p-values that the network does no worse there than elsewhere. flag : (n,) at most 0.05.
+    overall : mean loss of all rows. measure : "log_loss" or "mse".
+    n_searched : rules and groups of regions tested. n_regions : regions tested, of `total_regions`.
+    groups : how groups of rows fare; None if none were asked for.
+    features, outputs : names. n_rows : of the table. caveat : what a picture must say beside it.
+    """
+
+    kind: tuple[str, ...]
+    rule: tuple[str, ...]
+    regions: tuple[tuple[int, ...], ...]
+    count: NDArray[np.int64]
+    share: Floats
+    tested: NDArray[np.int64]
+    loss: Floats
+    loss_low: Floats
+    loss_high: Floats
+    rest: Floats
+    claimed: Floats
+    scores: GroupScores
+    p: Floats
+    flag: NDArray[np.bool_]
+    overall: float
+    measure: str
+    n_searched: int
+    n_regions: int
+    total_regions: int
+    groups: Groups | None
+    features: tuple[str, ...]
+    outputs: tuple[str, ...]
+    n_rows: int
+    caveat: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per segment, flagged ones first, then by what the loss exceeds the claimed one.
+
+        Returns
+        -------
+        pandas.DataFrame with ``kind``, ``rule``, ``count``, ``share``, ``tested``, ``loss``, ``loss_low``,
+        ``loss_high``, ``rest``, ``claimed``, the other scores with their limits, ``p`` (adjusted), ``flag``.
+        """
+        import pandas as pd
+
+        columns: dict[str, Any] = {
+            "kind": np.array(self.kind, dtype=object),
+            "rule": np.array(self.rule, dtype=object),
+            "count": self.count,
+            "share": self.share,
+            "tested": self.tested,
+            "loss": self.loss,
+            "loss_low": self.loss_low,
+            "loss_high": self.loss_high,
+            "rest": self.rest,
+            "claimed": self.claimed,
+        }
+        for m, name in enumerate(self.scores.measures):
+            if name != self.measure:
+                columns |= {name: self.scores.value[m]}
+                columns |= {f"{name}_low": self.scores.low[m], f"{name}_high": self.scores.high[m]}
+        return pd.DataFrame({**columns, "p": self.p, "flag": self.flag})
+
+    def groups_frame(self) -> pd.DataFrame:
+        """Return one row per group of the protected column, the largest first.
+
+        Returns
+        -------
+        pandas.DataFrame with ``group``, ``count``, ``share``; per score, ``accepted`` (share predicted positive) and
+        ``decision`` (mean): the value, ``…_low``, ``…_high``, ``…_difference`` to the largest group and its limits; and
+        ``coef_difference: feature`` of the mean coefficients.
+
+        Raises
+        ------
+        ArgumentError : no protected column was given.
+        """
+        import pandas as pd
+
+        g = self.groups
+        if g is None:
+            raise ArgumentError("There are no groups: call segments with protected=…, a column or an array.")
+        columns: dict[str, Any] = {"group": np.array(g.names, dtype=object), "count": g.count, "share": g.share}
+        parts = [(name, *g.scores.of(name)) for name in g.scores.measures]
+        if np.isfinite(g.accepted).any():
+            parts.append(("accepted", g.accepted, g.accepted_low, g.accepted_high))
+        several = len(self.outputs) > 1
+        for k, output in enumerate(self.outputs):
+            name = f"decision[{output}]" if several else "decision"
+            parts.append((name, g.decision[:, k], g.decision_low[:, k], g.decision_high[:, k]))
+        for name, value, low, high in parts:
+            apart = g.difference(value, low, high)
+            columns |= {name: value, f"{name}_low": low, f"{name}_high": high, f"{name}_difference": apart[0]}
+            columns |= {f"{name}_difference_low": apart[1], f"{name}_difference_high": apart[2]}
+        for k, output in enumerate(self.outputs):
+            suffix = f"[{output}]" if several else ""
+            difference = g.coef_difference[:, k].T
+            columns |= {f"coef_difference: {f}{suffix}": c for f, c in zip(self.features, difference, strict=True)}
+        return pd.DataFrame(columns)
+
+    def summary(self) -> list[str]:
+        """Return what matters most, a sentence a line."""
+        word = SCORE_WORDS[self.measure]
+        lines = [
+            f"{self.n_rows:,} rows, {word} {self.overall:.4f}{self.caveat}; {self.n_searched:,} rules and groups of regions, "
+            f"found on one half of the rows, were tested on the other, and {self.n_regions:,} of {self.total_regions:,} "
+            f"single regions with {LEAST_ROWS} rows at least"
+        ]
+        flagged = np.flatnonzero(self.flag)
+        if len(flagged) == 0:
+            lines.append("in none of them does the network clearly do worse than elsewhere")
+        for i in flagged:
+            lines.append(
+                f"{self.rule[i]}: {self.count[i]:,} rows ({self.share[i]:.1%}), {word} {self.loss[i]:.4f} "
+                f"[{self.loss_low[i]:.4f}, {self.loss_high[i]:.4f}] where {self.claimed[i]:.4f} would be expected (adjusted p "
+                f"{self.p[i]:.2g})"
+            )
+        return lines + self._groups_in_words()
+
+    def _groups_in_words(self) -> list[str]:
+        g = self.groups
+        if g is None:
+            return []
+        lines = []
+        for i in range(1, len(g.names)):
+            parts: list[str] = []
+            for name, value, low, high in (
+                (SCORE_WORDS[g.scores.measures[0]], *g.scores.of(g.scores.measures[0])),
+                (SCORE_WORDS[self.measure], *g.scores.of(self.measure)),
+                ("share predicted positive", g.accepted, g.accepted_low, g.accepted_high),
+            ):
+                apart = g.difference(value, low, high)
+                if np.isfinite(apart[0][i]) and not any(p.startswith(name) for p in parts):
+                    parts.append(f"{name} {apart[0][i]:+.4f} [{apart[1][i]:+.4f}, {apart[2][i]:+.4f}]")
+            said = "; ".join(parts) or "no scores"
+            lines.append(f"{g.column} {g.names[i]} ({g.count[i]:,} rows) against {g.names[0]} ({g.count[0]:,}): {said}")
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(self.summary())
+
+
+class _Rows(NamedTuple):
+    """What a search works on: the rows of a table with what is tested of each."""
+
+    network: Network
+    x: Floats
+    decision: Floats
+    y: Any
+    region: NDArray[Any]
+    loss: Floats
+    claimed: Floats
+    excess: Floats
+    weight: Floats
+
+
+def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = None, most: int = 10) -> Segments:
+    """Return the regions, groups of regions and simple rules where the network does worst, and how groups fare.
+
+    Parameters
+    ----------
+    u : from `relucidate.unwrap`.
+    X, y : another table and its response, as for `unwrap`, or what `unwrap` made of it; by default the rows of `u`.
+    protected : what groups are compared by: the name of a column of X, or (n,) values; it need not be an input.
+    most : how many rules, and how many single regions, are returned at most.
+
+    Returns
+    -------
+    Segments : flagged ones first.
+
+    Raises
+    ------
+    ArgumentError : there is no response, `most` makes no sense, or `protected` is no column, has another length or too
+        many values.
+    DataError : the table does not fit the network.
+
+    Notes
+    -----
+    What is tested is the loss of a row less what the network's own probabilities lead to expect, ``H(p)`` (their entropy):
+    where default is frequent and the network says so, the log-loss is large and nothing is wrong. Of a regression it is the
+    squared error. Rules have at most three conditions on features, thresholds at quantiles; a beam search on a seeded half
+    of the rows keeps those whose mean stands out most for its standard error. They, and all regions together that stand
+    out by more than one standard error, are then tested on the other half: Welch's one-sided test against all other rows,
+    Benjamini-Hochberg over what was tested. Single regions are tested on all rows, as no loss chose them. Intervals hold
+    95 %, flags are at 5 %. Cost: features × rows of a half (50,000 at most) × 50.
+    """
+    if most < 1:
+        raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")
+    if X is None and y is not None:
+        raise ArgumentError("y is given without X. Give the table that it belongs to.")
+    other = u if X is None else X if isinstance(X, Unwrapped) else unwrap(u.network, X, y)
+    if not other.has_y:
+        raise ArgumentError("segments compares with a response, and there is none. Unwrap with y, or give X and y.")
+    region_of: Any = np.arange(u.n_regions)
+    if other is not u:
+        region_of = u.regions_of_patterns(Patterns(other.sums.packed, u.network.n_bits))
+    rows = _rows(other, np.asarray(region_of[other.sample.region]))
+    groups = None if protected is None else _groups(u, other, rows, protected, X)
+    rng = np.random.default_rng(0)
+    first_half = np.zeros(len(rows.loss), dtype=bool)
+    first_half[rng.permutation(len(rows.loss))[: len(rows.loss) // 2]] = True
+    found = _searched(rows, first_half, most, rng)
+    found_regions, n_tested = _single_regions(rows, u.n_regions, most)
+    kept = found + found_regions
+    if kept:
+        value = np.array([s.loss - s.claimed for s in kept])
+        kept = [kept[i] for i in np.lexsort((-value, np.array([not s.flag for s in kept])))]
+    return Segments(
+        kind=tuple(s.kind for s in kept),
+        rule=tuple(s.rule for s in kept),
+        regions=tuple(s.regions for s in kept),
+        count=np.array([s.count for s in kept], dtype=np.int64),
+        share=np.array([s.share for s in kept]),
+        tested=np.array([s.tested for s in kept], dtype=np.int64),
+        loss=np.array([s.loss for s in kept]),
+        loss_low=np.array([s.low for s in kept]),
+        loss_high=np.array([s.high for s in kept]),
+        rest=np.array([s.rest for s in kept]),
+        claimed=np.array([s.claimed for s in kept]),
+        scores=_joined([s.scores for s in kept], rows),
+        p=np.array([s.p for s in kept]),
+        flag=np.array([s.flag for s in kept], dtype=bool),
+        overall=float(np.average(rows.loss, weights=rows.weight)),
+        measure="log_loss" if u.network.is_classifier else "mse",
+        n_searched=len(found),
+        n_regions=n_tested,
+        total_regions=u.n_regions,
+        groups=groups,
+        features=u.network.feature_names,
+        outputs=u.network.outputs,
+        n_rows=other.n_rows,
+        caveat=other.sample.caveat,
+    )
+
+
+def _rows(v: Unwrapped, region: NDArray[Any]) -> _Rows:
+    net, s = v.network, v.sample
+    loss = row_loss(net, s.decision, s.y)
+    if net.is_classifier:
+        claimed = _entropy(net, s.decision)
+    else:
+        loss = loss / net.n_outputs
+        claimed = np.full(len(loss), np.average(loss, weights=s.weights))
+    return _Rows(net, s.x, s.decision, s.y, region, loss, claimed, loss - claimed, s.weights)
+
+
+def _entropy(net: Network, decision: Floats) -> Floats:
+    """Return the mean log-loss of each row if its classes were drawn with the network's own probabilities (n,)."""
+    p = net.inverse_link(decision)
+    if net.link == "softmax":
+        top = decision - decision.max(axis=1, keepdims=True)
+        return np.asarray(np.log(np.exp(top).sum(axis=1)) - (p * top).sum(axis=1))
+    return np.asarray((p * np.logaddexp(0, -decision) + (1 - p) * np.logaddexp(0, decision)).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    kind: str
+    rule: str
+    regions: tuple[int, ...]
+    count: int
+    share: float
+    tested: int
+    loss: float
+    low: float
+    high: float
+    rest: float
+    claimed: float
+    scores: GroupScores
+    p: float
+    flag: bool = False
+
+
+def _measured(
+    rows: _Rows, member: NDArray[np.bool_], tested: NDArray[np.bool_], kind: str, rule: str, regions: Any
+) -> _Found:
+    """Return the scores of the members among the tested rows, and the p-value against the others."""
+    code = (~member[tested]).astype(np.intp)
+    w = rows.weight[tested]
+    mean, variance, n = means_by_group(code, 2, rows.excess[tested], w)
+    p = larger_mean(mean[:1], variance[:1], n[:1], over=(mean[1:], variance[1:], n[1:]))
+    loss = means_by_group(code, 2, rows.loss[tested], w)
+    low, high = mean_limits(*loss, LEVEL)
+    claimed = means_by_group(code, 2, rows.claimed[tested], w)[0][0]
+    here = np.flatnonzero(tested)[code == 0]
+    return _Found(
+        kind=kind,
+        rule=rule,
+        regions=regions,
+        count=int(member.sum()),
+        share=float(rows.weight[member].sum() / rows.weight.sum()),
+        tested=len(here),
+        loss=float(loss[0][0]),
+        low=max(float(low[0]), 0.0),
+        high=float(high[0]),
+        rest=float(loss[0][1]),
+        claimed=float(claimed if rows.network.is_classifier else loss[0][1]),
+        scores=_scores_of(rows, here),
+        p=float(p[0]),
+    )
+
+
+def _scores_of(rows: _Rows, here: NDArray[np.intp], group: Any = None, n: int = 1) -> GroupScores:
+    loss = rows.loss[here] * (1 if rows.network.is_classifier else rows.network.n_outputs)
+    group = np.zeros(len(here), dtype=np.intp) if group is None else group
+    link = rows.network.link
+    return scores_by_group(group, n, rows.decision[here], rows.y[here], loss, link, rows.weight[here], LEVEL)
+
+
+def _joined(parts: Sequence[GroupScores], rows: _Rows) -> GroupScores:
+    parts = parts or [_scores_of(rows, np.zeros(0, dtype=np.intp), n=0)]
+    value, low, high, reason = (
+        np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("value", "low", "high", "reason")
+    )
+    return GroupScores(parts[0].measures, value, low, high, reason)
+
+
+def _flagged(found: list[_Found]) -> list[_Found]:
+    raised = adjusted(np.array([s.p for s in found]))
+    return [replace(s, p=float(p), flag=bool(p <= 1 - LEVEL)) for s, p in zip(found, raised, strict=True)]
+
+
+# ---------------------------------------------------------------- single regions
+
+
+def _single_regions(rows: _Rows, R: int, most: int) -> tuple[list[_Found], int]:
+    """Return the regions whose p-values are smallest, adjusted over all that have enough rows, and how many have."""
+    seen = rows.region >= 0
+    count = np.bincount(rows.region[seen], minlength=R)
+    tested = np.flatnonzero((count >= LEAST_ROWS) & (count < len(rows.region)))
+    w, v = rows.weight, rows.excess
+    mean, variance, n = (part[tested] for part in means_by_group(rows.region[seen], R, v[seen], w[seen]))
+    # of all other rows, from sums: a pass over the rows per region would take rows × regions
+    weight = np.bincount(rows.region[seen], w[seen], R)[tested]
+    squares = np.bincount(rows.region[seen], w[seen] ** 2, R)[tested]
+    other_weight, other_squares = w.sum() - weight, (w**2).sum() - squares
+    with np.errstate(invalid="ignore", divide="ignore"):
+        other_mean = (w @ v - weight * mean) / other_weight
+        spread = np.average((v - np.average(v, weights=w)) ** 2, weights=w) * other_squares / other_weight**2
+        p = larger_mean(mean, variance, n, over=(other_mean, spread, other_weight**2 / other_squares))
+    raised = adjusted(p)
+    first = np.lexsort((-mean, raised))[:most]
+    every = np.ones(len(rows.region), dtype=bool)
+    out = []
+    for i in first[np.isfinite(p[first])]:
+        r = int(tested[i])
+        found = _measured(rows, rows.region == r, every, "region", f"region {r}", (r,))
+        out.append(_with(found, float(raised[i])))
+    return out, len(tested)
+
+
+def _with(found: _Found, p: float) -> _Found:
+    return replace(found, p=p, flag=p <= 1 - LEVEL)
+
+
+# ---------------------------------------------------------------- rules
+
+
+class _Rule(NamedTuple):
+    score: float
+    conditions: tuple[tuple[int, float, bool], ...]
+    member: NDArray[np.bool_]
+
+
+def _searched(rows: _Rows, first_half: NDArray[np.bool_], most: int, rng: np.random.Generator) -> list[_Found]:
+    """Return rules and the group of regions found on one half of the rows, tested on the other."""
+    half = np.flatnonzero(first_half & (rows.weight > 0))
+    if len(half) < 2 * LEAST_ROWS:
+        return []
+    searched = half if len(half) <= _SEARCH_ROWS else np.sort(rng.choice(half, _SEARCH_ROWS, replace=False))
+    found = []
+    for rule in _best_rules(rows, searched, most):
+        tree, leaf = _as_tree(rule.conditions, rows.x.shape[1])
+        member = tree.assign(rows.x) == leaf
+        if _enough(rows, member & ~first_half):
+            found.append(_measured(rows, member, ~first_half, "rule", in_words(tree, leaf, rows.network.features), ()))
+    together = _regions_together(rows, half)
+    if len(together) > 1:
+        member = np.isin(rows.region, together)
+        if _enough(rows, member & ~first_half):
+            shown = ", ".join(str(r) for r in together[:4])
+            shown += f" and {len(together) - 4:,} more" if len(together) > 4 else ""
+            regions = tuple(together.tolist())
+            found.append(_measured(rows, member, ~first_half, "regions", f"regions {shown} together", regions))
+    return _flagged(found)
+
+
+def _enough(rows: _Rows, member: NDArray[np.bool_]) -> bool:
+    return bool((rows.weight[member] > 0).sum() >= LEAST_ROWS)
+
+
+def _regions_together(rows: _Rows, half: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the regions whose mean stands out by more than a standard error on one half of the rows."""
+    half = half[rows.region[half] >= 0]
+    if len(half) == 0:
+        return np.zeros(0, dtype=np.intp)
+    w = rows.weight[half]
+    mean, variance, _ = means_by_group(rows.region[half], int(rows.region[half].max()) + 1, rows.excess[half], w)
+    with np.errstate(invalid="ignore"):
+        return np.flatnonzero(mean - np.average(rows.excess[half], weights=w) > np.sqrt(variance))
+
+
+def _as_tree(conditions: Sequence[tuple[int, float, bool]], d: int) -> tuple[Tree, int]:
+    """Return a tree with a leaf for the rows that meet all conditions (feature, threshold, above), and that leaf."""
+    leaf, leaves = 0, []
+    for i, (_, _, above) in enumerate(conditions):
+        leaves.append(leaf)
+        leaf = i + 1 if above else leaf
+    direction = np.zeros((len(conditions), d))
+    direction[np.arange(len(conditions)), [j for j, _, _ in conditions]] = 1.0
+    threshold = np.array([t for _, t, _ in conditions])
+    return Tree(np.array(leaves, dtype=np.intp), direction, threshold, np.zeros(len(conditions))), leaf
+
+
+def _best_rules(rows: _Rows, searched: NDArray[np.intp], most: int) -> list[_Rule]:
+    """Return rules that stand out, the most first, none of which shares most of its rows with a better one."""
+    x, v, w = rows.x[searched], rows.excess[searched], rows.weight[searched]
+    mean = np.average(v, weights=w)
+    cuts = [cut_points(x[:, j], _THRESHOLDS) for j in range(x.shape[1])]
+    codes = [np.searchsorted(t, x[:, j], side="left") for j, t in enumerate(cuts)]
+    beam = [_Rule(0.0, (), np.ones(len(x), dtype=bool))]
+    every: list[_Rule] = []
+    for _ in range(_CONDITIONS):
+        longer = [rule for parent in beam for rule in _narrowed(parent, codes, cuts, v - mean, w)]
+        beam = _distinct(longer, _BEAM, 0.9)
+        every += beam
+        if not beam:
+            break
+    return _distinct(every, most, _SAME)
+
+
+def _narrowed(parent: _Rule, codes: list[Any], cuts: list[Floats], v: Floats, w: Floats) -> list[_Rule]:
+    """Return the rules of one more condition, of each feature the best below and the best above a threshold."""
+    rows = np.flatnonzero(parent.member)
+    v, w = v[rows], w[rows]
+    out = []
+    for j, (code, cut) in enumerate(zip(codes, cuts, strict=True)):
+        if len(cut) == 0:
+            continue
+        here = code[rows]
+        sums = np.stack(
+            [np.bincount(here, part, len(cut) + 1) for part in (np.ones(len(rows)), w, w * v, (w * v) ** 2)]
+        )
+        below = np.cumsum(sums, axis=1)[:, :-1]
+        for above, part in ((False, below), (True, sums.sum(axis=1, keepdims=True) - below)):
+            # the mean over its standard error: sum / sqrt(sum of squares), each about the mean of all rows
+            with np.errstate(invalid="ignore", divide="ignore"):
+                centred = np.maximum(part[3] - part[2] ** 2 / np.maximum(part[0], 1), 1e-300)
+                score = part[2] / np.sqrt(centred)
+            score[(part[0] < LEAST_ROWS) | (part[0] > _NARROWED * len(rows))] = -np.inf
+            i = int(np.argmax(score))
+            if score[i] > max(parent.score, 0):
+                member = parent.member.copy()
+                member[rows] = (here > i) if above else (here <= i)
+                out.append(_Rule(float(score[i]), (*parent.conditions, (j, float(cut[i]), above)), member))
+    return out
+
+
+def _distinct(rules: list[_Rule], most: int, same: float) -> list[_Rule]:
+    """Return the best rules, none of which shares more than a part of its rows with a better one."""
+    kept: list[_Rule] = []
+    for rule in sorted(rules, key=lambda r: (-r.score, len(r.conditions), r.conditions)):
+        overlap = ((rule.member & k.member).sum() / max((rule.member | k.member).sum(), 1) for k in kept)
+        if all(part <= same for part in overlap):
+            kept.append(rule)
+            if len(kept) == most:
+                break
+    return kept
+
+
+# ---------------------------------------------------------------- groups
+
+
+def _groups(u: Unwrapped, other: Unwrapped, rows: _Rows, protected: Any, X: Any) -> Groups:
+    values, column = _protected(other, protected, X, u.network.features)
+    text = np.array([_name(v) for v in values.tolist()], dtype=object)
+    names, code = np.unique(text[other.sample.row].astype(str), return_inverse=True)
+    if len(names) > MAX_GROUPS:
+        raise ArgumentError(
+            f"protected has {len(names):,} different values; at most {MAX_GROUPS} groups can be compared. Cut a number "
+            "into ranges, or join rare levels."
+        )
+    size = np.bincount(code, minlength=len(names))
+    order = np.argsort(-size, kind="stable")
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    code, G, w = rank[code], len(names), rows.weight
+    net = u.network
+    scores = _scores_of(rows, np.arange(len(code)), code, G)
+    accepted, low, high = np.full((3, G), np.nan)
+    if net.link == "logit" and net.n_outputs == 1:
+        accepted, _, n = means_by_group(code, G, (rows.decision[:, 0] > 0).astype(float), w)
+        low, high = wilson(accepted, n, LEVEL)
+    centred = over_classes(rows.decision[:, :, None], net.link)[:, :, 0]
+    parts = [means_by_group(code, G, centred[:, k], w) for k in range(net.n_outputs)]
+    limits = [mean_limits(*part, LEVEL) for part in parts]
+    weight = np.bincount(code, w, G)
+    return Groups(
+        column=column,
+        names=tuple(str(names[i]) for i in order),
+        count=size[order].astype(np.int64),
+        share=weight / weight.sum(),
+        scores=scores,
+        accepted=accepted,
+        accepted_low=low,
+        accepted_high=high,
+        decision=np.stack([part[0] for part in parts], axis=1),
+        decision_low=np.stack([limit[0] for limit in limits], axis=1),
+        decision_high=np.stack([limit[1] for limit in limits], axis=1),
+        coef=_mean_coef(other, code, G, w),
+    )
+
+
+def _mean_coef(v: Unwrapped, code: NDArray[Any], G: int, w: Floats) -> Floats:
+    """Return the weighted mean coefficients over the rows of each group (G, n_outputs, n_features)."""
+    net = v.network
+    share = np.bincount(code * v.n_regions + v.sample.region, w, G * v.n_regions).reshape(G, v.n_regions)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = share / share.sum(axis=1, keepdims=True)
+    out = np.zeros((G, net.n_outputs, net.n_features))
+    for regions, coef, _ in v.map_blocks():
+        out += np.tensordot(share[:, regions], over_classes(coef, net.link), axes=1)
+    return out
+
+
+def _protected(other: Unwrapped, protected: Any, X: Any, features: Features) -> tuple[NDArray[Any], str]:
+    """Return the values of each row of the table (n,), and what they are called."""
+    if not isinstance(protected, str):
+        values = as_values(protected, "protected")
+        if values.ndim != 1 or len(values) != other.n_rows:
+            raise ArgumentError(
+                f"protected has shape {values.shape}; the table has {other.n_rows:,} rows. Give one value per row."
+            )
+        return values, "group"
+    if X is None or isinstance(X, Unwrapped):
+        raise ArgumentError(
+            f"protected is the column {clipped(protected)}, but what was unwrapped keeps no columns beside the inputs. "
+            "Give X and y too, or the values of the column."
+        )
+    source = data.open_source(X, protected, None, features)
+    if not source.reiterable:
+        raise ArgumentError("protected names a column of an iterator, which can be read only once. Give its values.")
+    parts = [batch.y for batch in source.batches() if batch.y is not None]
+    whole = (
+        parts[0]
+        if len({p.dtype for p in parts}) == 1 and len(parts) == 1
+        else np.concatenate([p.astype(object) for p in parts])
+    )
+    return whole, protected
+
+
+def _name(value: Any) -> str:
+    if value is None or value != value:
+        return "missing"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
