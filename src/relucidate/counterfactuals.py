@@ -165,7 +165,7 @@ class BoundaryDistances:
         ArgumentError : there is no such row.
         """
         i = self.position(row)
-        lines = [f"Row {i:,} is decided {self.side_name(i)}, with a margin of {_text(self.margin[i])}."]
+        lines = [f"Row {self.row[i]:,} is decided {self.side_name(i)}, with a margin of {_text(self.margin[i])}."]
         if np.isfinite(self.distance_facet[i]):
             lines.append(
                 f"Its region ends {_text(self.distance_facet[i], 3)} {self.unit} away at {self.facet_in_words(i)}."

@@ -99,7 +99,7 @@ def _one(result: BoundaryDistances, i: int, ax: Axes | None, most: int) -> Axes:
     if not changes:
         ax.text(0.5, 0.5, "none found", transform=ax.transAxes, ha="center", va="center", fontsize=SMALL, color=QUIET)
         ax.set_yticks([])
-    return finished(ax, f"What would change the decision of row {i:,}", " ".join(said))
+    return finished(ax, f"What would change the decision of row {result.row[i]:,}", " ".join(said))
 
 
 def _spread_unit(result: BoundaryDistances) -> str:
