@@ -196,7 +196,7 @@ def test_details_are_those_of_the_row_and_the_output(browser: Any, path: Path, p
     for name, coefficient in zip(plain.network.feature_names, np.abs(plain.coef[3, 2]), strict=True):
         assert float(shown[name]) == pytest.approx(coefficient, rel=1e-3)
     visible = browser.execute_script("return [...document.querySelectorAll('[data-output]')].map(e => !e.hidden)")
-    assert visible == [False, False, True]
+    assert visible == [False, False, True] * 2  # of the importance, and of the effects
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])
