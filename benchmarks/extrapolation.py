@@ -1,6 +1,6 @@
-"""Trust of held-out rows: how much worse is the network really where it is trusted least, and what does it cost to ask?
+"""Trust of held-out rows: how much worse is the network really where it is trusted least? (`exposure.py` has what it costs.)
 
-    python benchmarks/extrapolation.py [--data FOLDER] [--rows 1000000] [--seeds 5] [--repeats 3] [-o results.json]
+    python benchmarks/extrapolation.py [--data FOLDER] [--seeds 5] [-o results.json]
 
 Data sets, networks and splits are those of `simplifying.py`: scikit-learn's MLP [40, 40], early stopping, 80/20 split and
 network by the seed. They need `--data`, a folder that holds TaiwanCredit.csv.gz and BikeSharing.csv (both from UCI,
@@ -12,17 +12,12 @@ what the network itself expects of its probabilities. The parts of the score, an
 look at the held-out rows of these very splits, so that the ratios of trust flatter it somewhat; those of the plain distance
 do not depend on any choice. Over seeds: the mean, and an interval by Student's t of the logarithms,
 which is a little too short, as seeds share data; each seed has its own interval from the bootstrap.
-
-The timed network is [40] × 4 on 20 features, as in `unwrapping.py`: one million rows against the regions of 400,000 others.
-The distance to the nearest training row is left out there (`nearest_row=False`) and timed by itself on fewer rows, since it
-costs more than all else. Times are minima over the repeats, taken in turn; only ratios are meant to be quoted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,15 +25,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from simplifying import case
-from unwrapping import forward, in_turn, rows, trained
 
 import relucidate as rl
 from relucidate import diagnose
-from relucidate.grouping import nearest
 
 HERE = Path(__file__).parent
 DATA = ("TaiwanCredit", "BikeSharing")
-FEWER = 20_000
 
 
 def over_seeds(values: list[float]) -> dict[str, Any]:
@@ -97,55 +89,14 @@ def trust_of(name: str, folder: Path, seeds: int) -> dict[str, Any]:
     return out
 
 
-def timed(n: int, repeats: int) -> dict[str, Any]:
-    """Return what it takes for n rows, beside the plain forward pass."""
-    network = trained()
-    net = rl.load(network)
-    u = rl.unwrap(net, *rows(400_000, seed=1))
-    X, _ = rows(n, seed=2)
-    some = X[:FEWER]
-    rng = np.random.default_rng(0)
-    known, asked = (rng.integers(0, 256, size=(10_000, 20), dtype=np.uint8) for _ in range(2))
-    found = diagnose.extrapolation(u, X, nearest_row=False)
-    seconds = in_turn(
-        repeats,
-        forward=lambda: forward(network, X),
-        forward_in_blocks=lambda: forward(network, X, 2048),
-        extrapolation=lambda: diagnose.extrapolation(u, X, nearest_row=False),
-        few_rows=lambda: diagnose.extrapolation(u, some, nearest_row=False),
-        few_rows_with_nearest=lambda: diagnose.extrapolation(u, some),
-        nearest_patterns=lambda: nearest(known, asked),
-    )
-    plain = min(seconds["forward"], seconds["forward_in_blocks"])
-    return {
-        "machine": {"processor": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
-        "rows": n,
-        "neurons": 160,
-        "patterns": len(u.patterns),
-        "unseen": float((~found.seen).mean()),
-        "few_rows": FEWER,
-        "seconds": seconds,
-        "ratios": {
-            "extrapolation / forward": seconds["extrapolation"] / seconds["forward"],
-            "extrapolation / forward in cache-sized blocks": seconds["extrapolation"] / seconds["forward_in_blocks"],
-            "extrapolation / the faster of the two": seconds["extrapolation"] / plain,
-            "pairs of patterns per second, 160 bits": 1e8 / seconds["nearest_patterns"],
-        },
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", type=Path, default=HERE / "results" / "extrapolation.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of scikit-learn, about convergence
     kept = json.loads(options.o.read_text(encoding="utf-8")) if options.o.exists() else {"trust": []}
-    kept["speed"] = timed(options.rows, options.repeats)
-    print(json.dumps(kept["speed"], indent=1), flush=True)
     if options.data is not None:
         kept["trust"] = [trust_of(name, options.data, options.seeds) for name in DATA]
     options.o.write_text(json.dumps(kept, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")

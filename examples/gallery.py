@@ -1,4 +1,4 @@
-"""Draw the gallery of docs/gallery.md: each view of `relucidate.interpret`, of the bundled example, and of harder cases.
+"""Draw the gallery of docs/gallery.md: each view of `relucidate.interpret` and `relucidate.diagnose`.
 
     python examples/gallery.py [--only importance,profile]
 
@@ -18,7 +18,7 @@ from sklearn.datasets import make_circles
 from sklearn.neural_network import MLPClassifier
 
 import relucidate as rl
-from relucidate import examples, interpret, plot
+from relucidate import diagnose, examples, interpret, plot
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images" / "gallery"
@@ -41,7 +41,8 @@ def pictures() -> dict[str, tuple[str, Callable[[], Any]]]:
     loans = examples.home_lending()
     net = rl.load(loans.model)
     u = rl.unwrap(net, loans.train, loans.target)
-    table = pd.read_parquet(loans.train)
+    table, later = pd.read_parquet(loans.train), pd.read_parquet(loans.test)
+    test = rl.unwrap(net, loans.test, loans.target)
     rings = circles()
     titanic = examples.titanic()
     networks = [rl.load(path) for path in titanic.models]
@@ -99,6 +100,31 @@ def pictures() -> dict[str, tuple[str, Callable[[], Any]]]:
         "stability": (
             "interpret.stability(networks, passengers), eight seeds on the Titanic's passengers",
             lambda: plot.stability(interpret.stability(networks, titanic.table, titanic.target)),
+        ),
+        "reliability": ("diagnose.reliability(u)", lambda: plot.reliability(diagnose.reliability(u))),
+        "performance": (
+            "diagnose.performance(u, test, y)",
+            lambda: plot.performance(diagnose.performance(u, test)),
+        ),
+        "performance_bars": (
+            'plot.performance(result, kind="bars")',
+            lambda: plot.performance(diagnose.performance(u, test), kind="bars"),
+        ),
+        "exposure": ("diagnose.exposure(u, u, (test, y))", lambda: plot.exposure(diagnose.exposure(u, u, test))),
+        "extrapolation": (
+            "diagnose.extrapolation(u, test, y)",
+            lambda: plot.extrapolation(diagnose.extrapolation(u, test)),
+        ),
+        "boundary": ("diagnose.boundary(u, test[:1])", lambda: plot.boundary(diagnose.boundary(u, later[:1]))),
+        "boundaries": ("diagnose.boundary(u, test[:60])", lambda: plot.boundary(diagnose.boundary(u, later[:60]))),
+        "monotonicity": (
+            'diagnose.monotonicity(u, expected={"credit_score": "-", "loan_to_value": "+"})',
+            lambda: plot.monotonicity(diagnose.monotonicity(u, expected={"credit_score": "-", "loan_to_value": "+"})),
+        ),
+        "complexity": ("diagnose.complexity(u)", lambda: plot.complexity(diagnose.complexity(u))),
+        "segments": (
+            'diagnose.segments(u, train, y, protected="age_group")',
+            lambda: plot.segments(diagnose.segments(u, loans.train, loans.target, protected="age_group")),
         ),
     }
 

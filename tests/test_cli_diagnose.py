@@ -1,6 +1,7 @@
 """`relucidate diagnose`: what a user types, the sentences and tables that are printed, the files that are written."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,47 @@ def test_numbers_are_those_of_python(tables: tuple[str, str], tmp_path: Path) ->
     assert "test has drifted against train" in drift
 
 
+def weighted(path: str, folder: Path, name: str) -> Any:
+    """A table with weights, half of which are 0, written to a file."""
+    frame = pd.read_parquet(path)
+    rng = np.random.default_rng(0)
+    frame["w"] = np.where(rng.random(len(frame)) < 0.5, 0.0, rng.random(len(frame)))
+    frame.to_parquet(folder / name)
+    return frame
+
+
+def test_weights_are_those_of_the_other_table_too(tables: tuple[str, str], tmp_path: Path) -> None:
+    train = weighted(tables[0], tmp_path, "train.parquet")
+    test = weighted(tables[1], tmp_path, "test.parquet")
+    files = [str(tmp_path / name) for name in ("train.parquet", "test.parquet")]
+    net = rl.load(LOANS.model)
+    u, other = (rl.unwrap(net, frame, "default", "w") for frame in (train, test))
+    common = (str(LOANS.model), files[0], "-t", "default", "--weight", "w", "--test", files[1])
+    assert run("diagnose", "performance", *common).startswith(repr(rl.diagnose.performance(u, other)))
+    expected = rl.diagnose.segments(u, other, protected=test["age_group"])
+    assert run("diagnose", "segments", *common, "--protected", "age_group").startswith(repr(expected))
+    expected = rl.diagnose.segments(u, protected=train["age_group"])
+    assert run("diagnose", "segments", *common[:6], "--protected", "age_group").startswith(repr(expected))
+    assert any(line.startswith("age_group ") for line in expected.summary())
+    assert run("diagnose", "extrapolation", *common).startswith(repr(rl.diagnose.extrapolation(u, other)))
+
+
+def test_new_rows_need_no_response_yet(tables: tuple[str, str], tmp_path: Path) -> None:
+    new = str(tmp_path / "new.parquet")
+    pd.read_parquet(tables[1]).drop(columns="default").to_parquet(new)
+    for diagnosis, words in (("exposure", "test: 800 rows; no response"), ("extrapolation", "of 800 rows")):
+        printed = run("diagnose", diagnosis, str(LOANS.model), tables[0], "-t", "default", "--test", new)
+        assert words in printed
+    words = "y is 'default', but X has no such column"
+    assert words in failed("diagnose", "performance", str(LOANS.model), tables[0], "-t", "default", "--test", new)
+
+
+def test_an_input_may_be_protected(tables: tuple[str, str]) -> None:
+    printed = run(*command(Diagnosis.reliability, tables)[:1], "segments", str(LOANS.model), tables[0], "-t", "default",
+                  "--protected", "self_employed")  # fmt: skip
+    assert "self_employed 1 (" in printed
+
+
 def test_what_makes_no_sense_is_refused(tables: tuple[str, str], tmp_path: Path) -> None:
     model, (train, test) = str(LOANS.model), tables
     cases = [
@@ -91,6 +133,12 @@ def test_what_makes_no_sense_is_refused(tables: tuple[str, str], tmp_path: Path)
         (("boundary", model, train), "give --row, once or more"),
         (("monotonicity", model, train, "--expect", "credit_score"), "a feature and a sign"),
         (("complexity", model, train, "-q"), "there is nothing to show"),
+        (("performance", model, train), "performance compares with the response: name its column by --target"),
+        (("segments", model, train), "segments compares with the response: name its column by --target"),
+        (
+            ("segments", model, train, "-t", "default", "--protected", "sex"),
+            "protected is 'sex', but X has no such column",
+        ),
         (("exposure", model, train, "--test", test, "-o", test), "is read by this command"),
     ]
     for arguments, words in cases:

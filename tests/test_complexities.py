@@ -14,7 +14,7 @@ import relucidate as rl
 from paper_cases import cocircles
 from relucidate import diagnose
 from relucidate.complexities import DEAD, LINEAR, SWITCHING, complexity, expected_regions, monotonicity
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, NumericalOverflowError
 from relucidate.features import Feature, Features
 from small_networks import SPECIMENS, mixed, random_network, rows_for
 
@@ -446,3 +446,16 @@ def test_columns_of_several_features_have_no_direction() -> None:
 def test_what_makes_no_sense_is_refused(wrong: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         monotonicity(levels(), **wrong)
+
+
+def test_what_is_no_result_of_unwrap_and_what_cannot_be_squared_is_refused() -> None:
+    net = random_network([3, 8, 1], seed=1, link="logit")
+    for verb in (complexity, monotonicity):
+        with pytest.raises(ArgumentError, match="Expected an Unwrapped, got a Network"):
+            verb(net)
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    x[:, 0] *= 1e200
+    u = rl.unwrap(net, x)
+    with pytest.raises(NumericalOverflowError, match=r"Values of 'x0' reach .*e\+200: the squares of its effects"):
+        complexity(u)
+    assert np.isfinite(monotonicity(u).mean_slope).all()  # squares nothing

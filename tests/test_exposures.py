@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportions_ztest
 
 import relucidate as rl
 from relucidate import diagnose, exposures
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, NumericalOverflowError
 from relucidate.exposures import Exposure, exposure
 from relucidate.network import Network
 from relucidate.sums import row_loss
@@ -210,13 +210,61 @@ def test_sets_that_do_not_fit_are_refused() -> None:
     u = rl.unwrap(net, x)
     with pytest.raises(ArgumentError, match="alpha is 5; expected a number between 0 and 1"):
         exposure(u, x, x, alpha=5)
+    with pytest.raises(ArgumentError, match="Expected an Unwrapped, got a Network"):
+        exposure(net, x, x)  # type: ignore[arg-type]
     joined = u.join_equal()
-    assert joined.n_regions < len(joined.patterns)
-    with pytest.raises(ArgumentError, match="test is a result whose equal regions were joined"):
-        exposure(u, x, joined)
     with pytest.raises(ArgumentError, match="train was unwrapped with another network"):
         exposure(u, rl.unwrap(SPECIMENS["deep"], rows_for(SPECIMENS["deep"])), x)
     assert exposure(joined, x, x).count.sum() == 2 * len(x)
+
+
+@pytest.mark.parametrize("name", ["lattice", "twins"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_joined_results_are_taken_apart_again(name: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposures, "_ROWS", 64)
+    net = SPECIMENS[name]
+    train, test = rows_for(net, 300), rows_for(net, 100, 1) * 1.5
+    rng = np.random.default_rng(0)
+    weight = [rng.integers(1, 4, len(x)).astype(float) if weighted else None for x in (train, test)]
+    y = response(net, train), response(net, test, 1)
+    u, v = rl.unwrap(net, train, y[0], weight[0]), rl.unwrap(net, test, y[1], weight[1])
+    joined, other = u.join_equal(), v.join_equal()
+    assert joined.n_regions < len(joined.patterns)
+    found, expected = exposure(u, joined, other), exposure(u, u, v)
+    for name in ("count", "outside", "share", "response", "share_p", "worse_p", "feature_p", "mean"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=SUMS, atol=1e-12)
+    for a, b in zip(found.totals + found.scores, expected.totals + expected.scores, strict=True):
+        assert a is not None
+        assert b is not None
+        np.testing.assert_allclose(a.value, b.value, rtol=SUMS)
+    for field in ("p", "p_regions", "p_unseen", "psi", "n_groups", "n_unseen", "unseen_expected", "loss_change"):
+        assert getattr(found.drift[0], field) == pytest.approx(getattr(expected.drift[0], field), rel=SUMS), field
+    np.testing.assert_array_equal(found.drift[0].distance, expected.drift[0].distance)
+    np.testing.assert_allclose(found.drift[0].contribution, expected.drift[0].contribution, rtol=1e-7, atol=1e-12)
+
+
+def test_joined_results_of_a_sample_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = SPECIMENS["lattice"]
+    x = rows_for(net, 300)
+    monkeypatch.setattr("relucidate.sampling.MAX_ROWS", 100)
+    u = rl.unwrap(net, x)
+    with pytest.raises(
+        ArgumentError, match="test is a result whose equal regions were joined and which keeps 100 of its 300"
+    ):
+        exposure(u, x, u.join_equal())
+
+
+def test_losses_whose_squares_are_too_large_are_named() -> None:
+    net = SPECIMENS["deep"]
+    x = rows_for(net, 60)
+    y = net.decision(x)[:, 0]
+    wrong = y.copy()
+    wrong[17] = 1e80
+    u = rl.unwrap(net, x, y)
+    with pytest.raises(NumericalOverflowError, match=r"Row 17 of test has a loss of 1e\+160, of a decision of"):
+        exposure(u, u, (x, wrong))
+    wrong[17] = 1e30
+    assert np.isfinite(exposure(u, u, (x, wrong)).drift[0].worse_p)
 
 
 def test_training_rows_outside_of_the_unwrapped_table_are_told() -> None:

@@ -387,7 +387,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(monkeypatch: pytest
     for seed in range(60):
         score = rng.uniform(size=300)
         loss = rng.exponential(size=300) * np.where(score < 0.1, 2.0, 1.0)
-        c = extrapolating._rejection({"trust": score}, loss, np.full(300, np.nan), 0.9, seed)
+        c = extrapolating._rejection({"trust": score}, loss, np.full(300, np.nan), np.ones(300), 0.9, seed)
         assert (c.lower <= c.upper).all()
         held += bool(c.ratio_lower[0] <= 2.0 <= c.ratio_upper[0])
     # 54 expected; percentiles of 30 rows fall a little short; fewer than 46 of 60 has a probability of 0.1 % at 0.9
@@ -396,7 +396,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(monkeypatch: pytest
 
 def test_a_random_score_has_a_ratio_of_one_and_ties_say_nothing() -> None:
     loss = np.random.default_rng(0).exponential(size=500)
-    c = extrapolating._rejection({"trust": np.full(500, 0.3)}, loss, np.full(500, np.nan), 0.95, 0)
+    c = extrapolating._rejection({"trust": np.full(500, 0.3)}, loss, np.full(500, np.nan), np.ones(500), 0.95, 0)
     np.testing.assert_allclose(c.ratio, 1)
     np.testing.assert_allclose(c.loss, loss.mean())
     assert np.isnan([c.gain, c.gain_lower, c.surprise[0]]).all()
@@ -441,6 +441,8 @@ def test_tables_and_words() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="Expected an Unwrapped, got a Network"):
+        extrapolation(DEEP, rows_for(DEEP))  # type: ignore[arg-type]
     u, x, y = study(DEEP)
     with pytest.raises(ArgumentError, match="X has no rows"):
         extrapolation(u, x[:0])
@@ -469,3 +471,54 @@ def test_many_features_have_the_same_nearest_rows(monkeypatch: pytest.MonkeyPatc
     brute = extrapolation(u, x)
     np.testing.assert_allclose(brute.row_distance, tree.row_distance, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(brute.familiarity, tree.familiarity, atol=0.02)  # ranks of what ties but for rounding
+
+
+def test_the_nearest_row_is_found_in_any_order_and_without_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    u = rl.unwrap(DEEP, rng.normal(size=(700, 4)))
+    x = rng.normal(size=(600, 4))
+    plain = extrapolation(u, x)
+    points = u.sample.x / u.sample.sd
+    expected = np.sqrt(((x[:, None] / u.sample.sd - points) ** 2).sum(axis=2)).min(axis=1)
+    np.testing.assert_allclose(plain.row_distance, expected, rtol=1e-12)
+    monkeypatch.setattr(extrapolating, "_FEW_ROWS", 100)
+    monkeypatch.setattr(extrapolating, "_ANCHORS", 20)
+    monkeypatch.setattr(extrapolating, "_COMPARED", 1.0)
+    order = extrapolating._alike_together(x, points)
+    assert (np.sort(order) == np.arange(600)).all()
+    assert (order != np.arange(600)).any()
+    np.testing.assert_array_equal(extrapolation(u, x).row_distance, plain.row_distance)
+    monkeypatch.setattr(extrapolating, "_COMPARED", 1e-4)  # no tree compares with so few
+    assert extrapolating._Ruler(u, True)._tree is None
+    np.testing.assert_allclose(extrapolation(u, x).row_distance, expected, rtol=1e-9)
+
+
+def test_a_tree_is_used_where_rows_lie_near_a_plane_and_not_where_they_fill_the_space(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extrapolating, "_FEW_ROWS", 1000)
+    rng = np.random.default_rng(0)
+    net = random_network([20, 5, 1], seed=0)
+    flat, full = rng.normal(size=(20_000, 2)) @ rng.normal(size=(2, 20)), rng.normal(size=(20_000, 20))
+    assert extrapolating._Ruler(rl.unwrap(net, flat), True)._tree is not None
+    assert extrapolating._Ruler(rl.unwrap(net, full), True)._tree is None
+
+
+@pytest.mark.parametrize("size", [1e155, 1e200, 1e300])
+def test_values_whose_squares_leave_float64_are_far_away(size: float) -> None:
+    net = random_network([3, 6, 1], seed=1, link="logit")
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    far = x[:3].copy()
+    far[0, 1] = size
+    found = extrapolation(rl.unwrap(net, x), far)
+    assert found.trust[0] < 0.05
+    assert found.row_distance[0] == found.centre_distance[0] == 1e100  # as far as anything is said to be
+    assert found.outside[0] == pytest.approx(size / x[:, 1].std(), rel=0.01)
+    assert np.isfinite(found.region_distance).all()
+    # a table of such values is measured like any other
+    scale = np.array([1, size, 1])
+    layers = (replace(net.layers[0], weight=net.layers[0].weight / scale), *net.layers[1:])
+    other, plain = replace(net, layers=layers), x[:50] * 1.5
+    a, b = extrapolation(rl.unwrap(net, x), plain), extrapolation(rl.unwrap(other, x * scale), plain * scale)
+    for name in ("trust", "margin", "row_distance", "region_distance"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-6, err_msg=name)

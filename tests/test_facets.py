@@ -178,6 +178,108 @@ def test_corners_are_those_of_polygons_on_the_plane(name: str) -> None:
         np.testing.assert_allclose(r.bounds, np.stack([polygon.min(axis=0), polygon.max(axis=0)], axis=1), atol=1e-7)
 
 
+# ---------------------------------------------------------------- at the edges, on networks drawn at random
+
+KINDS: list[Any] = [
+    "relu",
+    "abs",
+    mixed,
+    lambda m: Activation.of_kind("leaky_relu", m, 0.1),
+    lambda m: Activation.of_kind("clip", m, -0.2, 0.6),
+]
+
+
+def drawn(seed: int) -> tuple[Network, Any]:
+    """A small network of any kind, none to three hidden layers, one to four features, and a row."""
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(1, 5))
+    widths = rng.integers(1, 9, size=int(rng.integers(0, 4)))
+    net = random_network([d, *widths.tolist(), 2], seed=seed, kind=KINDS[seed % len(KINDS)])
+    return net, rng.normal(size=d)
+
+
+def hyperplanes(r: regions.Region, units: Any = 1.0) -> Any:
+    """Facets as rows of normal and limit, those of another network in other units made comparable, in order."""
+    A, b = r.polytope.A[r.facets.index] * units, r.polytope.b[r.facets.index]
+    length = np.linalg.norm(A, axis=1)
+    rows = np.column_stack([A / length[:, None], b / length])
+    return rows[np.lexsort(np.round(rows, 6).T)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_and_constant_neurons_change_no_facet(seed: int) -> None:
+    """Of each first neuron a copy at another scale, one upside down, and neurons that never switch."""
+    net, x = drawn(seed)
+    if len(net.layers) == 1:
+        assert len(regions.polytope(net, x)) == 0
+        return
+    first, second, *rest = net.layers
+    rng = np.random.default_rng(seed)
+    w, b, m = np.asarray(first.weight), first.bias, len(first.bias)
+    scale = 10.0 ** rng.uniform(-6, 6, size=m)[:, None]
+    zero, relu = np.zeros((2, w.shape[1])), Activation.of_kind("relu", 2 * m + 2)
+    # a copy of a neuron switches at 0, so copy where the first one does
+    start = first.activation.breakpoints[:, 0]
+    at = np.where(np.isfinite(start), start, 0.0)
+    copied = np.isfinite(start)
+    more = Layer(
+        np.vstack([w, scale * w, -w, zero]),
+        np.concatenate([b, scale[:, 0] * (b - at), at - b, [1.0, -1.0]]),
+        Activation.joined([first.activation, relu]),
+        "more",
+    )
+    idle = np.zeros((len(second.bias), 2 * m + 2))
+    wide = Network(
+        (more, Layer(np.hstack([np.asarray(second.weight), idle]), second.bias, second.activation), *rest),
+        net.features,
+    )
+    r, other = regions.polytope(net, x), regions.polytope(wide, x)
+    if copied.all():  # a copy of a neuron that never switches does switch
+        np.testing.assert_allclose(hyperplanes(other), hyperplanes(r), atol=1e-6)
+        assert len(other.facets.doubtful) == 0
+    for f in range(len(other)):
+        owned = {int(other.walls.neuron[i]) for i in other.owners(f) if other.walls.layer[i] == 0}
+        for neuron in np.flatnonzero(copied):
+            copies = {m + neuron, 2 * m + neuron}
+            assert not copies & owned or copies | {neuron} <= owned
+    assert not set(other.walls.neuron[other.walls.layer == 0]) & {3 * m, 3 * m + 1}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_units_change_no_facet(seed: int) -> None:
+    net, x = drawn(100 + seed)
+    units = 10.0 ** np.random.default_rng(seed).uniform(-5, 5, size=net.n_features)
+    first, *rest = net.layers
+    scaled = Layer(np.asarray(first.weight) / units, first.bias, first.activation, first.name)
+    r, other = regions.polytope(net, x), regions.polytope(Network((scaled, *rest), net.features), x * units)
+    bits = [set(q.walls.bit[q.facets.index].tolist()) for q in (r, other)]
+    assert bits[0] == bits[1]
+    assert len(r.facets.doubtful) == len(other.facets.doubtful) == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_drawn_networks_facets_are_those_of_linear_programs(seed: int) -> None:
+    net, x = drawn(200 + seed)
+    r = regions.polytope(net, x)
+    _, _, right = brute_force(net, r.pattern)
+    assert sorted(r.walls.bit[r.facets.index].tolist()) == sorted(right)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_point_on_a_facet_has_a_region_or_is_told_that_there_is_none(seed: int) -> None:
+    net, x = drawn(300 + seed)
+    r = regions.polytope(net, x)
+    for k in range(min(len(r), 4)):
+        on = regions.polytope(net, r.facets.point[k])
+        if isinstance(on.interior, Interior):
+            assert (net.patterns(on.witness[None]).packed == on.pattern.packed).all()
+            assert on.polytope.contains(on.witness)
+            assert len(on.facets.doubtful) == 0
+        else:
+            with pytest.raises(ArgumentError, match="The region has no interior"):
+                on.facets  # noqa: B018
+
+
 # ---------------------------------------------------------------- special cases
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relucidate.grouping import PatternIndex, distinct
+from relucidate import grouping
+from relucidate.grouping import PatternIndex, distinct, nearest
 
 ROWS = st.integers(1, 20).flatmap(
     lambda width: st.tuples(
@@ -80,3 +81,80 @@ def test_hundreds_of_thousands_of_patterns_are_found_again():
     assert np.array_equal(index.packed[numbers], packed)
     flipped = packed ^ np.uint8(1)
     assert (index.find(flipped) == -1).all()
+
+
+# ---------------------------------------------------------------- the nearest
+
+
+def near_each_other(n_bits: int, n: int, seed: int):
+    """Return bits (n, n_bits) that differ from one of five patterns here and there, and never at all in the first ones."""
+    rng = np.random.default_rng(seed)
+    middle = np.random.default_rng(n_bits).random((5, n_bits)) < 0.5
+    moved = rng.random((n, n_bits)) < rng.choice([0.004, 0.02, 0.15], (n, 1))
+    moved[:, : n_bits // 8] = False
+    return middle[rng.integers(0, 5, n)] ^ moved
+
+
+@pytest.mark.parametrize("n_bits", [1, 9, 64, 160, 300])
+@pytest.mark.parametrize("worth", [1, 8, 10**6])  # ever more queries are compared with all patterns
+def test_patterns_found_by_their_parts_are_the_nearest_of_all(n_bits, worth, monkeypatch):
+    known, asked = near_each_other(n_bits, 400, 0), near_each_other(n_bits, 300, 1)
+    asked[:20] = known[100:120]
+    asked[20:30] ^= True  # far from everything
+    differing = (known[None] != asked[:, None]).sum(axis=2)
+    skip = np.full(len(asked), -1)
+    skip[:20] = np.arange(100, 120)
+    skip[30:200] = differing[30:200].argmin(axis=1)
+    barred = differing.copy()
+    barred[skip >= 0, skip[skip >= 0]] = n_bits + 1
+    a, b = np.packbits(known, axis=1), np.packbits(asked, axis=1)
+    looked_up = []
+    look_up = grouping._look_up
+
+    def counted(*args):
+        cheap = look_up(*args)
+        looked_up.append(int(cheap.sum()))
+        return cheap
+
+    monkeypatch.setattr(grouping, "_look_up", counted)
+    monkeypatch.setattr(grouping, "_FEW_PATTERNS", 1)
+    monkeypatch.setattr(grouping, "_FEW_QUERIES", 0)
+    monkeypatch.setattr(grouping, "_WORTH", worth)
+    for cells in (grouping._CELLS, 50):
+        monkeypatch.setattr(grouping, "_CELLS", cells)
+        for got, expected in ((nearest(a, b), differing), (nearest(a, b, skip), barred)):
+            np.testing.assert_array_equal(got[0], expected.argmin(axis=1))
+            np.testing.assert_array_equal(got[1], expected.min(axis=1))
+    assert len(looked_up) == 4 * len(grouping._PARTS)
+    if n_bits >= 64 and worth == 8:
+        assert looked_up[0] > looked_up[-1]
+
+
+def test_patterns_far_from_all_are_not_looked_up(monkeypatch):
+    rng = np.random.default_rng(0)
+    known, asked = (rng.random((n, 300)) < 0.5 for n in (3000, 200))
+    monkeypatch.setattr(grouping, "_look_up", None)
+    got = nearest(np.packbits(known, axis=1), np.packbits(asked, axis=1))
+    for i in range(0, 200, 20):
+        differing = (known != asked[i]).sum(axis=1)
+        assert (got[0][i], got[1][i]) == (differing.argmin(), differing.min())
+
+
+def test_many_patterns_are_compared_by_parts_and_few_with_all():
+    known, asked = near_each_other(96, 3000, 0), near_each_other(96, 400, 1)
+    got = nearest(np.packbits(known, axis=1), np.packbits(asked, axis=1))
+    for i in range(0, 400, 10):
+        differing = (known != asked[i]).sum(axis=1)
+        assert (got[0][i], got[1][i]) == (differing.argmin(), differing.min())
+
+
+def test_the_only_pattern_cannot_be_skipped_and_wide_ones_are_counted_in_full():
+    one = np.packbits(near_each_other(40, 1, 0), axis=1)
+    assert [v.tolist() for v in nearest(one, one, np.array([0]))] == [[0], [0]]
+    wide = np.zeros((2, 9000), dtype=np.uint8)
+    wide[1, :8200] = 255
+    for last in (0, 255):
+        wide[0, -1] = last
+        index, distance = nearest(wide, wide[::-1].copy(), np.array([1, 0]))
+        assert index.tolist() == [0, 1]
+        assert distance.tolist() == [65_600 + last // 255 * 8] * 2

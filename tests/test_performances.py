@@ -294,7 +294,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     u = unwrapped(SPECIMENS["abs"])
     with pytest.raises(ArgumentError, match="level is 95; expected a number between 0 and 1"):
         performance(u, level=95)
-    with pytest.raises(ArgumentError, match="most is 0; expected at least 1"):
+    with pytest.raises(ArgumentError, match="most is 0; expected a whole number, at least 1"):
         performance(u, most=0)
     with pytest.raises(ArgumentError, match=r"there is none\. Unwrap with y"):
         performance(rl.unwrap(SPECIMENS["abs"], np.ones((3, 1))))

@@ -94,3 +94,25 @@ def test_without_the_nearest_row_there_is_no_line_for_it() -> None:
     assert len(panels(ax)[0].lines) == 2
     assert "plain distance" not in " ".join(text.get_text() for text in texts(ax))
     assert len(list(all_axes(ax))) == 3
+
+
+@pytest.mark.parametrize("width", [3.4, 6.8])
+def test_large_losses_are_written_at_their_ticks(width: float) -> None:
+    """A power above the axis would lie on the legend; of several outputs the loss is a sum."""
+    net = SPECIMENS["three outputs"]
+    x, new = rows_for(net, 300), rows_for(net, 150, seed=1)
+    u = rl.unwrap(net, x, 1e5 * response(net, x))
+    ax = plot.extrapolation(extrapolation(u, new, 1e5 * response(net, new, 1)), axes(width, 4.4))
+    assert_legible(ax)
+    for part in all_axes(ax):
+        assert part.yaxis.get_offset_text().get_text() == ""
+    assert " ".join(panels(ax)[0].get_ylabel().split()) == "mean sum of squared errors of the rows left"
+
+
+def test_few_rows_are_not_judged() -> None:
+    net = SPECIMENS["one logit"]
+    x = rows_for(net, 300)
+    u = rl.unwrap(net, x, response(net, x))
+    ax = plot.extrapolation(extrapolation(u, x[:19], response(net, x[:19])), axes())
+    assert "19 rows cannot tell whether the score is right: 20 at least are needed." in caption(ax)
+    assert "times that of the rest" not in caption(ax)

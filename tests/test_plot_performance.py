@@ -1,6 +1,7 @@
 """Pictures of scores, sets and segments show the numbers of the result, say what they leave out, and can be read."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 import relucidate as rl
-from drawing import assert_legible, axes, caption, points
+from drawing import all_axes, assert_legible, axes, caption, points
 from relucidate import diagnose, plot
 from relucidate.errors import ArgumentError
 from small_networks import SPECIMENS, random_network
@@ -151,15 +152,75 @@ def test_segments_are_drawn_with_their_rules() -> None:
     assert caption(ax).startswith(f"4 of {len(found.rule)} segments are shown")
 
 
+def large_units() -> rl.Unwrapped:
+    """A regression in units of a hundred thousand, which its network knows nothing of."""
+    net = random_network([3, 8, 2], seed=3)
+    x = np.random.default_rng(0).normal(size=(600, 3))
+    return rl.unwrap(net, x, 1e5 * np.random.default_rng(1).normal(size=(600, 2)))
+
+
+@pytest.mark.parametrize("width", [3.4, 6.8])
+def test_large_numbers_are_written_at_their_ticks(width: float) -> None:
+    """No power and no offset at the end of an axis, and differences that rows cannot tell do not fill the picture."""
+    u = large_units()
+    found = diagnose.performance(u)
+    drawn_ = [
+        plot.performance(found, axes(width, 4.6)),
+        plot.performance(found, axes(width, 4.6), kind="bars"),
+        plot.exposure(diagnose.exposure(u, u, u), axes(width, 4.6)),
+        plot.segments(diagnose.segments(u), axes(width, 4.6)),
+    ]
+    for ax in drawn_:
+        assert_legible(ax)
+        for part in all_axes(ax):
+            assert part.xaxis.get_offset_text().get_text() == part.yaxis.get_offset_text().get_text() == ""
+    low, high = drawn_[0].get_xlim()
+    within = found.network.of("mse")
+    assert low <= within[1][0]
+    assert within[2][0] <= high
+    labels = [text.get_text() for text in drawn_[0].get_xticklabels()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_one_region_is_spoken_of_as_one() -> None:
+    u = unwrapped(SPECIMENS["linear"])
+    assert caption(plot.performance(diagnose.performance(u), axes())).startswith("The only region (100% of the rows)")
+    assert "intervals of the largest." in caption(plot.performance(diagnose.performance(u), axes()))
+    assert caption(plot.exposure(diagnose.exposure(u, u, u), axes())).startswith("The only region: 100% of train")
+
+
+def test_a_long_name_does_not_take_the_sense_of_a_rule() -> None:
+    """Names are cut, and not what is said of them."""
+    found = found_lending()
+    rest = "and debt_to_income > 40.15 and loan_to_value_ratio > 80.25 and first_time_buyer <= 0.5"
+    rules = tuple(f"{'L' * 300} > 0.{i + 1}5 {rest}" for i in range(len(found.rule)))
+    ax = plot.segments(replace(found, rule=rules, features=("L" * 300,), groups=None), axes(6.8, 8), most=4)
+    written = [" ".join(text.get_text().split()) for text in ax.texts]
+    for i in range(4):
+        assert any(f" > 0.{i + 1}5 {rest}: {found.count[i]:,} rows" in w for w in written)
+    assert_legible(ax)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: plot.performance(diagnose.performance(hostile()), kind="pies"), "kind is 'pies'; expected 'bubbles'"),  # type: ignore[arg-type]
         (lambda: plot.performance(diagnose.performance(hostile()), measure="auc"), "measure is 'auc'; expected one of"),
-        (lambda: plot.performance(diagnose.performance(hostile()), most=0), "most is 0; expected at least 1"),
+        (
+            lambda: plot.performance(diagnose.performance(hostile()), most=0),
+            "most is 0; expected a whole number, at least 1",
+        ),
+        (
+            lambda: plot.performance(diagnose.performance(hostile()), intervals=0),
+            "intervals is 0; expected a whole number, at least 1",
+        ),
+        (
+            lambda: plot.performance(diagnose.performance(unwrapped(SPECIMENS["one logit"], 1))),
+            "No region has AUC both on its own rows and on all: nothing to draw. Name another measure of 'auc', 'accuracy'",
+        ),
         (lambda: plot.exposure(exposed(), which="later"), "which is 'later'; expected one of 'test'"),
-        (lambda: plot.exposure(exposed(), most=0), "most is 0; expected at least 1"),
-        (lambda: plot.segments(found_lending(), most=0), "most is 0; expected at least 1"),
+        (lambda: plot.exposure(exposed(), most=0), "most is 0; expected a whole number, at least 1"),
+        (lambda: plot.segments(found_lending(), most=0), "most is 0; expected a whole number, at least 1"),
         (
             lambda: plot.segments(diagnose.segments(unwrapped(SPECIMENS["lines"], 20))),
             "too few rows for any segment, and no groups",

@@ -115,6 +115,78 @@ def test_laws_of_facets(seed: int, m: int, d: int, stretch: int) -> None:
     np.testing.assert_array_equal(p.contains(x)[clear], small.contains(x)[clear])
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), F=st.integers(1, 30), d=st.integers(1, 6), whole=st.booleans(), left_out=st.booleans()
+)
+def test_walks_end_where_a_linear_program_does(seed: int, F: int, d: int, whole: bool, left_out: bool) -> None:
+    """Also without end, for goals that are sums of few rows, and where many rows meet; one row may be left out for each."""
+    rng = np.random.default_rng(seed)
+    P = rng.integers(-2, 3, size=(F, d)).astype(float) if whole else rng.normal(size=(F, d))
+    P[~P.any(axis=1), 0] = 1.0
+    goals = np.concatenate([P, rng.normal(size=(5, d)), P[:1] + P[-1:], 3 * P[:2]])
+    goals = goals[goals.any(axis=1)]
+    own = rng.integers(F, size=len(goals)) if left_out else None
+    # with a tolerance limits are raised, so that no two rows are met at once; goals are far enough from 1 to go on to the end
+    walk = module._walked(P, goals, np.full(len(goals), 1e9), own)
+    assert set(walk.state) <= {module.REACHED, module.ENDLESS}
+    for k, goal in enumerate(goals):
+        rows = np.delete(np.arange(F), own[k]) if own is not None else np.arange(F)
+        program = linprog(-goal, P[rows], np.ones(len(rows)), bounds=(None, None)) if len(rows) else None
+        if program is None or program.status != 0:
+            assert walk.state[k] == module.ENDLESS
+            assert goal @ walk.ray[k] > 0
+            assert (P[rows] @ walk.ray[k] <= 1e-9 * np.abs(walk.ray[k]).max()).all()
+            continue
+        assert walk.state[k] == module.REACHED
+        met = walk.rows[k] >= 0
+        y = walk.multipliers[k][met]
+        assert (y >= -1e-9 * (1 + y.sum())).all()
+        assert set(walk.rows[k][met]) <= set(rows)
+        np.testing.assert_allclose(y @ P[walk.rows[k][met]], goal, atol=1e-8 * (1 + np.abs(y).max()))
+        assert y.sum() == pytest.approx(-program.fun, rel=1e-6, abs=1e-7)
+        assert goal @ walk.y[k] == pytest.approx(-program.fun, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("m", "d"), [(60, 2), (60, 6), (25, 24), (3, 5)])
+def test_facets_do_not_depend_on_which_rows_walks_keep_to(
+    monkeypatch: pytest.MonkeyPatch, m: int, d: int, whole: bool
+) -> None:
+    p = random_polytope(m * d, m, d, whole)
+    right = irredundant(p.A, p.b)
+    for allowed in (-(10**9), 10**9):  # only facets that are known; all rows at once
+        monkeypatch.setattr(module, "_WHOLE", allowed)
+        found = p.facets(p.interior().witness)  # type: ignore[union-attr]
+        assert len(found.doubtful) == 0
+        assert found.index.tolist() == right
+        assert_proved(p, found)
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-12, 1e-9, 1e-6, 1e6, 1e12])
+def test_facets_at_every_size(size: float) -> None:
+    p = random_polytope(17, 40, 5)
+    q = Polytope.of(p.A, p.b * size)
+    inside = q.interior()
+    assert isinstance(inside, Interior)
+    assert inside.radius == pytest.approx(p.interior().radius * size, rel=1e-3)  # type: ignore[union-attr]
+    found = q.facets()
+    np.testing.assert_array_equal(found.index, p.facets().index)
+    assert len(found.doubtful) == 0
+    np.testing.assert_allclose(q.bounds(), p.bounds() * size, rtol=1e-6)
+
+
+def test_multipliers_of_rows_that_are_no_facets_prove_nothing() -> None:
+    """Two rows on one hyperplane each prove the other redundant, were that allowed."""
+    search = module._Search(Polytope.of([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1]], [1, 1, 1, 1, 1.5]), np.zeros(2))
+    facets, one = np.array([[4, 2]]), np.array([0])
+    y = np.linalg.solve(search.Q[[4, 2]].T, search.Q[0])
+    search._proved(one, facets, y[None])
+    assert not search.redundant.any()
+    search._proved(one, one[None], np.ones((1, 1)))
+    assert not search.redundant.any()
+
+
 def test_equal_hyperplanes_count_once() -> None:
     square = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
     p = Polytope.of(np.concatenate([square, 3 * square[:2], square[2:3]]), [1, 1, 1, 1, 3, 3, 2])
@@ -299,12 +371,12 @@ def test_a_lying_solver_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None
     start = p.interior().witness  # type: ignore[union-attr]
     walked = module._walked
 
-    def lying(P: Any, goals: Any, tolerance: Any = None) -> Any:
-        walk = walked(P, goals, tolerance)
+    def lying(P: Any, goals: Any, tolerance: Any = None, own: Any = None) -> Any:
+        walk = walked(P, goals, tolerance, own)
         walk.state[:] = module.REACHED
-        walk.multipliers[:] = 1 / len(P)
+        walk.rows[:] = 0
+        walk.multipliers[:] = 1 / len(walk.multipliers[0])
         walk.y[:] = start
-        walk.way.clear()
         return walk
 
     monkeypatch.setattr(module, "_walked", lying)

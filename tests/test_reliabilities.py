@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 import relucidate as rl
 from paper_cases import cocircles
 from relucidate import diagnose
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, NumericalOverflowError
 from relucidate.features import Feature, Features
 from relucidate.reliabilities import (
     CHANCE,
@@ -145,10 +145,10 @@ def test_each_reason_is_that_of_a_loop_over_regions(name: str, weighted: bool) -
     for r in range(u.n_regions):
         here = np.flatnonzero(s.region == r)
         flag = dict(zip(result.reasons, result.flags[r], strict=True))
-        assert flag[ONE_ROW] == (len(here) == 1)
-        assert flag[FEWER] == (len(here) < d + 1)
-        assert flag[FEW] == (len(here) < 12)
         used = here[s.weights[here] > 0]
+        assert flag[ONE_ROW] == (len(used) == 1)
+        assert flag[FEWER] == (len(used) < d + 1)
+        assert flag[FEW] == (len(used) < 12)
         if u.network.is_classifier:
             one = len(used) > 0 and all(len(set(column)) == 1 for column in y[used].T)
             assert flag[ONE_CLASS] == one
@@ -332,3 +332,14 @@ def test_maps_that_do_not_fit_are_computed_in_blocks(monkeypatch: pytest.MonkeyP
 def test_thresholds_that_make_no_sense_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         reliability(unwrapped(SPECIMENS["lines"]), **wrong)
+
+
+def test_what_is_no_result_of_unwrap_and_what_cannot_be_squared_is_refused() -> None:
+    net = random_network([3, 8, 1], seed=1, link="logit")
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    with pytest.raises(ArgumentError, match="Expected an Unwrapped, got a Network"):
+        reliability(net)  # type: ignore[arg-type]
+    last = net.layers[-1]
+    steep = replace(net, layers=(*net.layers[:-1], replace(last, weight=last.weight * 1e200)))
+    with pytest.raises(NumericalOverflowError, match=r"its coefficients .*e\+200: the squares of its effects"):
+        reliability(rl.unwrap(steep, x))

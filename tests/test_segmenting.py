@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -11,7 +12,9 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 
 import relucidate as rl
 from relucidate import diagnose, segmenting
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, TargetError
+from relucidate.layers import Activation, Layer
+from relucidate.network import Network
 from relucidate.segmenting import Segments, segments
 from relucidate.sums import row_loss
 from small_networks import SPECIMENS, random_network, rows_for
@@ -204,6 +207,84 @@ def test_groups_may_be_given_as_values() -> None:
     assert g.coef.shape == (3, 5, 4)
 
 
+def test_missing_values_are_no_level_called_missing() -> None:
+    u = unwrapped(SPECIMENS["one logit"], 90)
+    g = segments(u, protected=["missing", None, "b"] * 30).groups
+    assert g is not None
+    assert sorted(g.names) == ["b", "missing", "missing value"]
+    assert g.count.tolist() == [30, 30, 30]
+
+
+def test_one_group_is_nothing_to_compare() -> None:
+    found = segments(unwrapped(SPECIMENS["one logit"], 90), protected=["a"] * 90)
+    assert found.summary()[-1] == "group: all rows are of one group, a, so that there is nothing to compare"
+
+
+def test_names_stay_on_one_line_and_a_column_names_the_groups() -> None:
+    net = SPECIMENS["one logit"].with_names(["a\nb", "x\x1b[31m", "c"])
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 3))
+    y = np.where((x[:, 0] > 1) & (x[:, 1] > 0), net.decision(x)[:, 0] < 0, response(net, x)).astype(int)
+    protected = pd.Series(["u\nv", ""] * 1000, name="of\nwhom")
+    found = segments(rl.unwrap(net, x, y), protected=protected)
+    assert found.flag.any()
+    assert all(line.isprintable() for line in found.summary())
+    assert found.summary()[-1].startswith("of?whom u?v (1,000 rows) against (empty) (1,000): AUC")
+    assert found.groups is not None
+    assert found.groups.column == "of\nwhom"
+
+
+def test_a_group_of_one_row_has_no_interval() -> None:
+    u = unwrapped(SPECIMENS["one logit"], 90)
+    found = segments(u, protected=["a"] * 89 + ["b"])
+    assert "nan" not in repr(found)
+    assert "b (1 row) against a (89): log-loss" in repr(found)
+    assert "(no interval)" in repr(found)
+
+
+def test_the_first_group_weighs_something() -> None:
+    """Differences to a group without weight would all be lost."""
+    net = SPECIMENS["one logit"]
+    x = rows_for(net, 90)
+    u = rl.unwrap(net, x, response(net, x), np.r_[np.zeros(50), np.ones(40)])
+    g = segments(u, protected=["a"] * 50 + ["b"] * 25 + ["c"] * 15).groups
+    assert g is not None
+    assert g.names == ("b", "c", "a")
+    assert np.isfinite(g.scores.of("log_loss")[0]).tolist() == [True, True, False]
+
+
+def test_a_softmax_of_two_classes_accepts_too() -> None:
+    """The same network as one logit: the difference of its two."""
+    two = random_network([3, 8, 2], seed=3, link="softmax")
+    last = two.layers[-1]
+    top = Layer(last.weight[1:] - last.weight[:1], last.bias[1:] - last.bias[:1], Activation.of_kind("identity", 1))
+    one = Network((*two.layers[:-1], top), two.features, "logit")
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    y, protected = response(one, x), ["a", "b", "c"] * 100
+    a, b = (segments(rl.unwrap(net, x, y), protected=protected).groups for net in (two, one))
+    assert a is not None
+    assert b is not None
+    for what in ("accepted", "accepted_low", "accepted_high"):
+        np.testing.assert_allclose(getattr(a, what), getattr(b, what))
+    assert np.isfinite(a.accepted).all()
+
+
+def test_groups_may_be_of_an_input() -> None:
+    """Its values are among the rows that were kept, whatever was unwrapped."""
+    example = rl.examples.home_lending()
+    values = pq.read_table(example.train)["self_employed"].to_numpy()
+    g = segments(lending(), protected="self_employed").groups
+    assert g is not None
+    assert (g.column, g.names) == ("self_employed", ("0", "1"))
+    assert g.count.tolist() == [(values == 0).sum(), (values == 1).sum()]
+
+
+def test_a_column_that_is_not_there_is_named_as_it_was_asked_for() -> None:
+    example = rl.examples.home_lending()
+    with pytest.raises(TargetError, match="protected is 'sex', but X has no such column; it has 'quarter'"):
+        segments(lending(), example.train, example.target, protected="sex")
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     u = unwrapped(SPECIMENS["one logit"], 100)
     with pytest.raises(ArgumentError, match="most is 0"):
@@ -226,7 +307,7 @@ def test_few_rows_give_no_segments() -> None:
     found = segments(unwrapped(SPECIMENS["lines"], 20))
     assert found.rule == ()
     assert len(found.to_frame()) == 0
-    assert "in none of them" in repr(found)
+    assert "too few rows to test anything on" in repr(found)
 
 
 def test_it_is_in_diagnose() -> None:

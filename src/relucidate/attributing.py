@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, UnfaithfulError, clipped, shown
 from relucidate.layers import Floats
 from relucidate.network import Network
@@ -63,6 +64,8 @@ class IntegratedGradients:
     def grouped(self) -> Floats:
         """Attributions of the user's columns (n, n_outputs, n_columns): those of indicators of one column added up."""
         return self.network.features.grouped(self.values)
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per row, output and column.

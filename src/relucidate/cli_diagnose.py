@@ -23,12 +23,16 @@ from relucidate.cli_parts import (
     Seed,
     Target,
     Weight,
+    groups_of,
     load_network,
+    named,
+    signs,
+    unwrap_other,
     unwrap_table,
     watching,
 )
-from relucidate.cli_views import Of, Out, deliver, named, only_output, output_of, refuse_places
-from relucidate.errors import ArgumentError, clipped
+from relucidate.cli_views import Of, Out, deliver, only_output, output_of, refuse_places
+from relucidate.errors import ArgumentError
 
 if TYPE_CHECKING:
     from relucidate.unwrapping import Unwrapped
@@ -62,9 +66,9 @@ class _Asked:
     expected: list[str]
     protected: str | None
 
-    def other(self, path: str) -> tuple[Any, Any, Any]:
-        """Return another table, its response and its weights."""
-        return path, self.target, self.weight
+    def other(self, path: str, needed: bool) -> Unwrapped:
+        """Return another table, unwrapped with its weights and its response, which new rows need not have yet."""
+        return unwrap_other(self.u, path, self.target, self.weight, needed=needed)
 
     def one_test(self, needed: bool) -> str | None:
         """Return the other table."""
@@ -77,7 +81,7 @@ class _Asked:
 
 def _performance(a: _Asked, verbs: Any) -> Any:
     test = a.one_test(needed=False)
-    return verbs.performance(a.u) if test is None else verbs.performance(a.u, test, a.target)
+    return verbs.performance(a.u, None if test is None else a.other(test, needed=True))
 
 
 def _exposure(a: _Asked, verbs: Any) -> Any:
@@ -85,15 +89,12 @@ def _exposure(a: _Asked, verbs: Any) -> Any:
         raise ArgumentError(
             "Exposure compares tables: give the other one by --test DATA2, and a third by --test again."
         )
-    return verbs.exposure(a.u, a.u, *(a.other(path) for path in a.tests))
+    return verbs.exposure(a.u, a.u, *(a.other(path, needed=False) for path in a.tests))
 
 
 def _extrapolation(a: _Asked, verbs: Any) -> Any:
-    from relucidate.unwrapping import unwrap
-
     # read as any table is, and at most as many rows as a sample holds
-    other = unwrap(a.u.network, *a.other(str(a.one_test(needed=True))))
-    return verbs.extrapolation(a.u, other)
+    return verbs.extrapolation(a.u, a.other(str(a.one_test(needed=True)), needed=False))
 
 
 def _boundary(a: _Asked, verbs: Any) -> Any:
@@ -109,24 +110,16 @@ def _boundary(a: _Asked, verbs: Any) -> Any:
 
 def _monotonicity(a: _Asked, verbs: Any) -> Any:
     known = [*a.u.network.features.names, *a.u.network.features.columns]
-    expected = {}
-    for text in a.expected:
-        feature, _, sign = text.rpartition("=")
-        if sign not in ("+", "-") or not feature:
-            raise ArgumentError(
-                f"--expect is {clipped(text)}; expected a feature and a sign, such as income=+ or debt=-."
-            )
-        expected[named(feature, known)] = sign
     features = [named(feature, known) for feature in a.features]
-    return verbs.monotonicity(a.u, features or None, expected=expected or None)
+    return verbs.monotonicity(a.u, features or None, expected=signs(a.expected, a.u.network.features) or None)
 
 
 def _segments(a: _Asked, verbs: Any) -> Any:
-    # a protected column is no input, so that the table has to be read again for it
-    test = a.one_test(needed=False) or (a.data if a.protected else None)
-    if test is None:
-        return verbs.segments(a.u)
-    return verbs.segments(a.u, test, a.target, protected=a.protected)
+    test = a.one_test(needed=False)
+    other = None if test is None else a.other(test, needed=True)
+    read = a.data if test is None else [test]
+    protected = None if a.protected is None else groups_of(a.u, read, a.protected)
+    return verbs.segments(a.u, other, protected=protected)
 
 
 _VIEWS: Mapping[Diagnosis, tuple[Callable[[_Asked, Any], Any], frozenset[str]]] = {
@@ -140,6 +133,7 @@ _VIEWS: Mapping[Diagnosis, tuple[Callable[[_Asked, Any], Any], frozenset[str]]] 
     Diagnosis.segments: (_segments, frozenset({"test", "protected"})),
 }
 _DRAWN_BY_OUTPUT = {Diagnosis.monotonicity}
+_NEED_RESPONSE = {Diagnosis.performance, Diagnosis.segments}
 
 
 def diagnose(
@@ -173,6 +167,10 @@ def diagnose(
     for option, value in given.items():
         if value and option not in heeds:
             raise ArgumentError(f"--{option} has no meaning for {diagnosis.value}. Leave it out.")
+    if target is None and diagnosis in _NEED_RESPONSE:
+        raise ArgumentError(
+            f"{diagnosis.value} compares with the response: name its column by --target, as --target default."
+        )
     refuse_places(out or [], overwrite, [model, *data, *(test or [])])
     if quiet and not out:
         raise ArgumentError("With --quiet and no -o there is nothing to show. Give a file, or leave --quiet out.")

@@ -25,10 +25,11 @@ from relucidate.cli_parts import (
     Target,
     Weight,
     load_network,
+    named,
     unwrap_table,
     watching,
 )
-from relucidate.cli_views import Of, Out, deliver, kind_of, named, only_output, output_of, printed, refuse_places
+from relucidate.cli_views import Of, Out, deliver, kind_of, only_output, output_of, printed, refuse_places
 from relucidate.errors import ArgumentError, clipped
 
 if TYPE_CHECKING:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relucidate.errors import ArgumentError, OutputError
+from relucidate.errors import ArgumentError, OutputError, clipped
 
 if TYPE_CHECKING:
+    from relucidate.features import Features
     from relucidate.network import Network
     from relucidate.simplified import Simplified
     from relucidate.unwrapping import Progress, Unwrapped
@@ -106,10 +107,31 @@ def unwrap_table(
     return run(network, data, target, weight, random_state=seed, progress=progress)
 
 
+def unwrap_other(u: Unwrapped, path: str, target: str | None, weight: str | None, *, needed: bool = False) -> Unwrapped:
+    """Return another table, unwrapped with its weights and its response, which new rows need not have unless `needed`."""
+    from relucidate.data import open_source
+    from relucidate.unwrapping import unwrap as run
+
+    known = needed or target in open_source(path, None, None, u.network.features).ignored
+    return run(u.network, path, target if known else None, weight)
+
+
+def groups_of(u: Unwrapped, tables: list[str], protected: str) -> Any:
+    """Return what groups of rows are compared by: a column that is an input by its name, else its values in `tables`."""
+    if protected in u.network.features.columns:
+        return protected
+    import pandas as pd
+
+    from relucidate.segmenting import column_values
+
+    # a column that is no input was not kept, so that the table has to be read again for it
+    return pd.Series(column_values(tables, protected, u.network.features), name=protected)
+
+
 @contextmanager
-def watching(silent: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a callback that says what to expect and draws a bar on standard error; say what an interrupt left undone."""
-    watch = _Watch(silent)
+def watching(silent: bool) -> Iterator[Watch]:
+    """Yield what says what to expect and draws a bar on standard error; say what an interrupt left undone."""
+    watch = Watch(silent)
     try:
         yield watch
     except KeyboardInterrupt:
@@ -120,7 +142,7 @@ def watching(silent: bool) -> Iterator[Callable[[Progress], None]]:
         watch.close()
 
 
-class _Watch:
+class Watch:
     """One line on what to expect in time and memory, then a progress bar if standard error is a terminal."""
 
     def __init__(self, silent: bool) -> None:
@@ -146,9 +168,16 @@ class _Watch:
         if self._bar is not None:
             self._bar.update(self._task, completed=p.rows, description=f"{p.regions:,} regions")
 
+    def doing(self, what: str) -> None:
+        """Say what is worked on after the rows, on a terminal."""
+        self.close()
+        if sys.stderr.isatty():
+            print(f"\r\033[K{what} …", end="", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
     def _expect(self, p: Progress, total: int, seconds: float) -> None:
         if seconds > 5:
@@ -167,6 +196,30 @@ class _Watch:
         self._bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("unwrapping", total=p.total)
         self._bar.start()
+
+
+def named(text: str, names: Sequence[str]) -> str | int:
+    """Return a name, or a position where no name is a number."""
+    return int(text) if text not in names and text.isascii() and text.isdigit() else text
+
+
+def signs(expect: list[str], features: Features) -> dict[str | int, str]:
+    """Return the sign expected of each feature, from texts such as income=+.
+
+    Raises
+    ------
+    ArgumentError : a text says something else.
+    """
+    known = [*features.names, *features.columns]
+    out = {}
+    for text in expect:
+        feature, _, sign = text.rpartition("=")
+        if sign not in ("+", "-") or not feature:
+            raise ArgumentError(
+                f"--expect is {clipped(text)}; expected a feature and a sign, such as income=+ or debt=-."
+            )
+        out[named(feature, known)] = sign
+    return out
 
 
 def refuse_inputs(out: Path, inputs: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relucidate.cli_parts import refuse_inputs
+from relucidate.cli_parts import named, refuse_inputs
 from relucidate.errors import ArgumentError, OutputError, clipped
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ def kind_of(view: str, kinds: Sequence[str], kind: str | None) -> str | None:
         known = f"expected {' or '.join(kinds)}" if kinds else "it has no variants"
         raise ArgumentError(f"--kind {clipped(kind)} is no variant of {view}; {known}.")
     return kind
-
-
-def named(text: str, names: Sequence[str]) -> str | int:
-    """Return a name, or a position where no name is a number."""
-    return int(text) if text not in names and text.isascii() and text.isdigit() else text
 
 
 def output_of(network: Network, of: str | None) -> int | None:

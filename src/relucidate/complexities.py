@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped, shown
 from relucidate.grouping import PatternIndex
 from relucidate.layers import Floats
 from relucidate.maps import LazyMaps, over_classes
 from relucidate.network import Network
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,8 @@ class Complexity:
     def __repr__(self) -> str:
         return "\n".join(self.summary())
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per neuron that can switch, in the network's order.
 
@@ -214,6 +217,11 @@ def complexity(u: Unwrapped) -> Complexity:
     ----------
     u : from `relucidate.unwrap`, its regions joined or not.
 
+    Raises
+    ------
+    ArgumentError : `u` is no result of `unwrap`.
+    NumericalOverflowError : values or coefficients are so large that their squares leave the range of float64.
+
     Notes
     -----
     - The effective number of regions is ``exp(−Σ p log p)`` of their shares p.
@@ -231,6 +239,7 @@ def complexity(u: Unwrapped) -> Complexity:
 
     Cost: patterns × bits look-ups, and a map per pattern.
     """
+    u = unwrapped(u)
     net, count = u.network, u.count
     n = int(count.sum())
     singles, twos = int((count == 1).sum()), int((count == 2).sum())
@@ -239,7 +248,8 @@ def complexity(u: Unwrapped) -> Complexity:
     drawn = np.unique(np.r_[np.geomspace(1, n, _STEPS // 2), np.linspace(1, n, _STEPS // 2)].round().astype(np.int64))
     layer, neuron, of_bit = _neurons(net)
     pair, bit = _pairs(u)
-    jump = _jumps(u, pair)
+    with squaring(u):
+        jump, typical = _jumps(u, pair), _typical(u)
     joined = u.n_regions < len(u.patterns)
     return Complexity(
         kind="linear" if joined else "activation",
@@ -260,7 +270,7 @@ def complexity(u: Unwrapped) -> Complexity:
         pair=pair,
         pair_neuron=of_bit[bit],
         jump=jump,
-        typical=_typical(u),
+        typical=typical,
         caveat=u.sample.caveat,
     )
 
@@ -466,6 +476,8 @@ class Monotonicity:
     def __repr__(self) -> str:
         return "\n".join(self.summary())
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and feature.
 
@@ -585,6 +597,7 @@ def monotonicity(
     nothing are not looked at. Nothing is said about regions that no row uses: this is no proof over a box.
     Cost: regions × outputs × features, twice.
     """
+    u = unwrapped(u)
     net = u.network
     if not most >= 1:
         raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped, shown
 from relucidate.exact import SLACK, TINY, Bounds, U, thresholds
 from relucidate.layers import Activation, Bools, Floats, Layer, Matrix, is_sparse
@@ -76,6 +77,8 @@ class Switches:
     def __len__(self) -> int:
         return len(self.layer)
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per breakpoint."""
         import pandas as pd
@@ -114,6 +117,8 @@ class Removed:
     carried: Indices
     after: Indices
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per hidden layer."""
         import pandas as pd
@@ -145,6 +150,8 @@ class Compressed:
     undecided: Switches
     faithfulness: Faithfulness
     seconds: float
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per hidden layer of the original, see `Removed`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relucidate.deploying_model import Deployed, deployed
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, UnfaithfulError, UnsupportedModelError, clipped
 from relucidate.layers import Floats
 from relucidate.outputs import atomic_file, safe_cell
@@ -45,6 +46,8 @@ class Scorecard:
         x = self.model.features.encode(X)
         m = self.model.assign_encoded(x)
         return np.asarray(self.base[m] + np.einsum("nd,nd->n", x, self.points[m]))
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return the base and each feature of each segment: ``segment``, ``rule``, ``part``, ``feature``, ``points``.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, clipped, shown
 from relucidate.features import Feature
 from relucidate.layers import Floats
@@ -105,6 +106,8 @@ class Ice:
             return out
         return self.network.inverse_link(out.reshape(-1, out.shape[2])).reshape(out.shape)
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per knot: ``row``, the feature's ``value``, the ``decision`` (per output)."""
         import pandas as pd
@@ -164,6 +167,8 @@ class Effect:
             raise ArgumentError(f"{clipped(self.feature)} has levels and nothing between them; see to_frame().")
         wanted = _inside(values, float(self.values[0]), float(self.values[-1]))
         return np.stack([np.interp(wanted, self.values, column) for column in self.effect.T], axis=1)
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per value: ``value``, ``level`` where levels have names, ``effect`` (per output)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, UnfaithfulError, clipped, shown
 from relucidate.exact import Bounds, U, thresholds
 from relucidate.facets import Walls, apart, neurons_in_words, number, others_in_words, terms_in_words, text, walls
@@ -298,6 +299,8 @@ class Explanation:
         return (
             f"Explanation of {n:,} row{'s' * (n != 1)}, {int((self.region < 0).sum()):,} of them in regions never seen"
         )
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per row, output and feature.

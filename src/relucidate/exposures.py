@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.errors import ArgumentError, clipped
-from relucidate.grouping import nearest_patterns
+from relucidate.displaying import in_notebook
+from relucidate.errors import ArgumentError, NumericalOverflowError, clipped, shown
+from relucidate.grouping import nearest
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Patterns
@@ -22,17 +23,19 @@ from relucidate.scoring import (
     means_by_group,
     scores_by_group,
 )
-from relucidate.sums import row_loss
-from relucidate.unwrapping import Unwrapped, unwrap
+from relucidate.sums import Total, batch_sums, row_loss
+from relucidate.unwrapping import Unwrapped, refuse_other_network, unwrap, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_EXPECTED = 5.0  # rows that either set must be expected to have for a test of shares; groups below are pooled
-LEAST_ROWS = 20  # rows that either set must have for a test of mean losses
+LEAST_ROWS = 20  # rows, effective ones, that either set must have for a test of mean losses
 SPLIT = (4, 4, 2)  # alpha is split so: a quarter to shares of regions, a quarter to new patterns, half to the features
 BINS = 10  # of a number, at quantiles of training, for its stability index
 _DRAWS = 20_000
+_ROWS = 2**14  # at a time
+_LARGEST_LOSS = 1e75  # Welch's test takes the fourth power
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,8 @@ class Exposure:
         """Whether any set has drifted."""
         return any(d.drifted for d in self.drift)
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region and set; region -1 are rows outside of the unwrapped table's regions.
 
@@ -217,11 +222,11 @@ class Exposure:
             text = "no response"
             if total is not None:
                 text = ", ".join(
-                    f"{SCORE_WORDS[m]} {total.value[j, 0]:.4f} [{total.low[j, 0]:.4f}, {total.high[j, 0]:.4f}]"
+                    f"{SCORE_WORDS[m]} {total.value[j, 0]:.4f}{_interval(total.low[j, 0], total.high[j, 0])}"
                     for j, m in enumerate(total.measures)
                     if np.isfinite(total.value[j, 0])
                 )
-            lines.append(f"{name}: {n:,} rows; {text}{self.caveat}")
+            lines.append(f"{name}: {n:,} row{'s' * (n != 1)}; {text}{self.caveat}")
         for i, drift in enumerate(self.drift, 1):
             lines += self._drift_words(i, drift)
         return lines + [f"note: {note}" for note in self.notes]
@@ -264,8 +269,8 @@ class Exposure:
             n = int(self.worse_flag[i].sum())
             tested = int(np.isfinite(self.worse_p[i]).sum())
             lines.append(
-                f"{d.name}: the mean loss is {worse} than in {self.names[0]}, by {d.loss_change:+.4f} "
-                f"[{d.loss_low:+.4f}, {d.loss_high:+.4f}]; it is larger in {n:,} of the {tested:,} regions with "
+                f"{d.name}: the mean loss is {worse} than in {self.names[0]}, by {d.loss_change:+.4f}"
+                f"{_interval(d.loss_low, d.loss_high, '+')}; it is larger in {n:,} of the {tested:,} regions with "
                 f"{LEAST_ROWS} rows of both"
             )
         return lines
@@ -294,8 +299,9 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
 
     Raises
     ------
-    ArgumentError : alpha makes no sense, or a set is a result with joined regions.
+    ArgumentError : `u` or alpha makes no sense, or a set is a result with joined regions that does not keep all rows.
     DataError : a table does not fit the network.
+    NumericalOverflowError : losses are so large that their squares leave the range of float64.
 
     Notes
     -----
@@ -319,11 +325,14 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
     without weights. Cost: one unwrapping per set, and two sorts per column of the samples.
     Source: Sudjianto et al. 2020, section 3; Good 1953.
     """
+    u = unwrapped(u)
     if not 0 < alpha < 1:
         raise ArgumentError(f"alpha is {clipped(alpha)}; expected a number between 0 and 1, as 0.05.")
     given = {"train": train, "test": test}
     given |= {} if production is None else {"production": production}
     sets = [_read(u, value, name) for name, value in given.items()]
+    for v, name in zip(sets, given, strict=True):
+        _check_losses(v, name)
     names = tuple(given)
     net, R, S = u.network, u.n_regions, len(sets)
     regions = [u.regions_of_patterns(Patterns(v.sums.packed, net.n_bits)) for v in sets]
@@ -351,7 +360,7 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
         p_features = _bonferroni(raw)
         found = _drift(names[i], sets[0], sets[i], p_features, alpha, losses[0][1], losses[i][1])
         share_p[i] = adjusted(_two_proportions(share[0], share[i], _effective(sets[0]), _effective(sets[i])))
-        worse_p[i] = adjusted(_worse(losses[0][0], losses[i][0], count[0], count[i]))
+        worse_p[i] = adjusted(_worse(losses[0][0], losses[i][0], R))
         with np.errstate(invalid="ignore"):
             share_flag[i] = found.drifted & (share_p[i] <= alpha)
             feature_flag[i] = found.drifted & (feature_p[i] <= alpha)
@@ -389,17 +398,52 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
 
 def _read(u: Unwrapped, given: Any, name: str) -> Unwrapped:
     if isinstance(given, Unwrapped):
-        if given.network.n_bits != u.network.n_bits or given.network.n_features != u.network.n_features:
-            raise ArgumentError(f"{name} was unwrapped with another network. Unwrap it with that of u.")
+        refuse_other_network(u, given, name)
         found = given
     else:
         found = unwrap(u.network, *given) if isinstance(given, tuple) else unwrap(u.network, given)
-    if found.n_regions != len(found.patterns):
+    if found.n_regions == len(found.patterns):
+        return found
+    if not found.sample.is_complete:
         raise ArgumentError(
-            f"{name} is a result whose equal regions were joined, so that the rows of each pattern are not known. Give the "
-            "table itself."
+            f"{name} is a result whose equal regions were joined and which keeps {len(found.sample.row):,} of its "
+            f"{found.n_rows:,} rows, so that the rows of each pattern are not known. Give the table itself."
         )
-    return found
+    return _by_pattern(found)
+
+
+def _check_losses(v: Unwrapped, name: str) -> None:
+    if not v.has_y:
+        return
+    s = v.sample
+    loss = row_loss(v.network, s.decision, s.y)
+    i = int(loss.argmax())
+    if not loss[i] <= _LARGEST_LOSS:
+        raise NumericalOverflowError(
+            f"Row {s.row[i]:,} of {name} has a loss of {loss[i]:.3g}, of a decision of {shown(s.decision[i])}; squares of "
+            "variances of such losses leave the range of float64 (1.8e308). Look for a wrong value of the row or of its "
+            "response and leave it out, or train the network on a larger unit."
+        )
+
+
+def _by_pattern(joined: Unwrapped) -> Unwrapped:
+    """Return a result that keeps all of its rows with one region for each pattern."""
+    s, net = joined.sample, joined.network
+    total, codes = Total(joined.patterns.packed.shape[1]), []
+    for start in range(0, s.n, _ROWS):
+        rows = slice(start, start + _ROWS)
+        y, weight = (None if v is None else v[rows] for v in (s.y, s.weight))
+        sums, code = batch_sums(net, s.x[rows], y, weight)
+        codes.append(total.absorb(sums)[code])
+    sums, region = total.sums(), np.concatenate(codes)
+    return replace(
+        joined,
+        patterns=Patterns(sums.packed, net.n_bits),
+        region_of_pattern=np.arange(len(sums.count), dtype=np.int32),
+        sums=sums,
+        sample=replace(s, region=region),
+        region_of=region,
+    )
 
 
 def _notes(u: Unwrapped, sets: list[Unwrapped], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -462,12 +506,12 @@ def _losses(v: Unwrapped, region: Any, R: int) -> tuple[Means, Means] | tuple[No
     return means_by_group(region[here], R, loss[here], s.weights[here]), means_by_group(whole, 1, loss, s.weights)
 
 
-def _worse(train: Means | None, other: Means | None, *counts: NDArray[np.int64]) -> Floats:
+def _worse(train: Means | None, other: Means | None, R: int) -> Floats:
     """Return p-values that the mean loss of each region is not larger than in training, NaN where rows are too few."""
-    few = np.minimum(*counts) < LEAST_ROWS
     if train is None or other is None:
-        return np.full(len(few), np.nan)
-    return np.where(few, np.nan, larger_mean(*other, over=train))
+        return np.full(R, np.nan)
+    enough = np.minimum(train[2], other[2]) >= LEAST_ROWS * (1 - 1e-9)  # sums of equal weights round
+    return np.where(enough, larger_mean(*other, over=train), np.nan)
 
 
 def _two_proportions(p: Floats, q: Floats, n: float, m: float) -> Floats:
@@ -598,8 +642,7 @@ def _distances(packed: NDArray[np.uint8], new: NDArray[np.uint8], count: NDArray
     """Return how many rows have their nearest pattern 0, 1, … bits away."""
     if len(new) == 0:
         return np.zeros(1, dtype=np.int64)
-    away = np.unpackbits(packed[nearest_patterns(packed, new)] ^ new, axis=1).sum(axis=1)
-    return np.bincount(away, count).astype(np.int64)
+    return np.bincount(nearest(packed, new)[1], count).astype(np.int64)
 
 
 def _change(train: Means | None, other: Means | None, level: float) -> tuple[float, float, float, float]:
@@ -680,6 +723,11 @@ def _kolmogorov_smirnov(a: Floats, b: Floats, wa: Floats, wb: Floats) -> float:
     at = at[order]
     apart = np.cumsum(np.concatenate([wa / wa.sum(), -wb / wb.sum()])[order])
     return float(np.abs(apart[np.append(at[1:] != at[:-1], True)]).max())
+
+
+def _interval(low: float, high: float, sign: str = "") -> str:
+    """Return an interval in words, "" where there is none."""
+    return f" [{low:{sign}.4f}, {high:{sign}.4f}]" if np.isfinite(low) and np.isfinite(high) else ""
 
 
 def _p(value: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import targets
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, clipped
 from relucidate.grouping import distinct, nearest
 from relucidate.layers import Bools, Floats
@@ -18,7 +19,7 @@ from relucidate.network import Network, Trace
 from relucidate.products import in_threads, one_thread, padded, row_by_row
 from relucidate.sampling import Sample
 from relucidate.sums import row_loss
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,14 @@ _LEAST_ROWS = 100  # of known loss, to learn from
 _PRIOR_ROWS = 10.0  # of average loss that each region is credited with
 _SHRINKAGE = 0.05  # of the covariance towards that of independent features
 _TREE_FEATURES = 32  # above, a tree of rows is slower than all distances
+_FEW_ROWS = 20_000  # of which a tree is never much slower than all distances
+_PROBES, _LEAF = 64, 16  # rows that try a tree of such leaves
+_COMPARED = 0.01  # share of all rows: a tree that compares a row with more is slower than all distances
+_ANCHORS = 500
+_FARTHEST = 1e100  # standard deviations: what is farther is as far
 _BLOCK_ROWS = 1024  # a multiple of 64, see `row_by_row`
 _TENTH = 0.1
+LEAST_JUDGED = 20  # rows, of which two are a tenth: below, no ratio says anything
 _SHARES = np.linspace(0.0, 0.9, 46)
 _RESAMPLES, _LEAST_RESAMPLES = 300, 100  # of the bootstrap: fewer where there are more than 100,000 rows
 _RESAMPLED_ROWS = 30_000_000
@@ -94,6 +101,8 @@ class Rejection:
     level: float
     n: int
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return a table with ``order``, ``rejected``, ``loss``, ``lower``, ``upper``, a row per order and share."""
         import pandas as pd
@@ -116,7 +125,7 @@ class Extrapolation:
 
     Parameters
     ----------
-    network : whose rows these are.
+    network : whose rows these are. row : (n,) their numbers in the table.
     trust : (n,) from 0 to 1, low = distrust: the smaller of the next two.
     familiarity : (n,) at most this share of the training rows, each left out in turn, is as strange as this row.
     standing : (n,) share of the rows learnt from whose expected loss is as large or larger.
@@ -142,6 +151,7 @@ class Extrapolation:
     """
 
     network: Network
+    row: NDArray[np.int64]
     trust: Floats
     familiarity: Floats
     standing: Floats
@@ -171,19 +181,21 @@ class Extrapolation:
     def __len__(self) -> int:
         return len(self.trust)
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per row.
 
         Returns
         -------
-        pandas.DataFrame with ``trust``, ``familiarity``, ``standing``, ``expected_loss``, ``seen``, ``region``, ``hamming``,
-        ``count``, ``region_distance``, ``centre_distance``, ``row_distance``, ``margin``, ``outside``, ``outside_feature``
-        (its name, "" if inside), ``region_loss``, ``least_familiar`` (the component) and ``loss``.
+        pandas.DataFrame with ``row``, ``trust``, ``familiarity``, ``standing``, ``expected_loss``, ``seen``, ``region``,
+        ``hamming``, ``count``, ``region_distance``, ``centre_distance``, ``row_distance``, ``margin``, ``outside``,
+        ``outside_feature`` (its name, "" if inside), ``region_loss``, ``least_familiar`` (the component) and ``loss``.
         """
         import pandas as pd
 
         names = np.array([*self.network.feature_names, ""], dtype=object)
-        plain = ("trust", "familiarity", "standing", "expected_loss", "seen", "region", "hamming", "count")
+        plain = ("row", "trust", "familiarity", "standing", "expected_loss", "seen", "region", "hamming", "count")
         measured = ("region_distance", "centre_distance", "row_distance", "margin", "outside")
         return pd.DataFrame(
             {name: getattr(self, name) for name in plain + measured}
@@ -216,6 +228,10 @@ class Extrapolation:
 
 
 def _judgement(c: Rejection) -> list[str]:
+    if c.n < LEAST_JUDGED:
+        rows = f"{c.n:,} row{'s' * (c.n != 1)}"
+        return [f"{rows} with a response cannot tell whether the score is right: {LEAST_JUDGED} at least are needed."]
+
     def times(k: int) -> str:
         interval = f"{c.level:.0%} interval {c.ratio_lower[k]:.2f} to {c.ratio_upper[k]:.2f}"
         return f"{c.ratio[k]:.2f} times that of the rest ({interval})"
@@ -292,9 +308,12 @@ def extrapolation(
     preactivation, where `interpret.explain` has the exact distance to the facet: it takes one more forward pass, not a map
     per pattern.
 
-    Cost: about three forward passes, and distinct new patterns × patterns × bits / 64.
+    Cost: about three forward passes; a search for the nearest pattern of each new one, see `grouping.nearest`; and one for
+    the nearest training row of each row, by a tree, or where rows fill so many dimensions that a tree compares each with
+    more than 1 % of the training rows, by all distances. Distances of more than 1e100 standard deviations are given as that.
     Source: conformal p-values: Vovk, Gammerman & Shafer 2005, §2.2. Rejection curves: Nadeem, Zucker & Hanczar 2009.
     """
+    u = unwrapped(u)
     if not 0 < level < 1:
         raise ArgumentError(f"level is {clipped(level)}; expected a number between 0 and 1, such as 0.95.")
     seed: Any = random_state
@@ -302,6 +321,8 @@ def extrapolation(
         raise ArgumentError(f"random_state is {clipped(random_state)}; expected a whole number that is not negative.")
     net = u.network
     x, response = _rows(net, X, y)
+    sampled = X.sample if isinstance(X, Unwrapped) else None
+    weight = np.ones(len(x)) if sampled is None else sampled.weights
     ruler = _Ruler(u, nearest_row)
     score = _Score.learnt(ruler, calibrate)
     trace = net.trace(x)
@@ -314,9 +335,15 @@ def extrapolation(
     curve = None
     if response is not None:
         orders = {"trust": trust} | ({"row distance": -found.row_distance} if nearest_row else {})
-        curve = _rejection(orders, loss, expects, level, int(random_state))
+        judged = weight > 0
+        orders = {name: score[judged] for name, score in orders.items()}
+        curve = _rejection(orders, loss[judged], expects[judged], weight[judged], level, int(random_state))
+    notes = ruler.notes
+    if sampled is not None and not sampled.is_complete:
+        notes += (f"the rows looked at are {len(x):,} of the {sampled.n:,} of the table, a sample",)
     return Extrapolation(
         network=net,
+        row=np.arange(len(x)) if sampled is None else sampled.row,
         trust=trust,
         familiarity=familiarity,
         standing=standing,
@@ -341,7 +368,7 @@ def extrapolation(
         network_expects=expects,
         calibration=curve,
         caveat=u.sample.caveat,
-        notes=ruler.notes,
+        notes=notes,
     )
 
 
@@ -421,6 +448,9 @@ class _Ruler:
         alive = u.sums.weight > 0
         self.known = np.flatnonzero(alive[u.region_of_pattern])  # patterns that count as seen
         self.alive = alive
+        # rows of weight 0 were never seen, as far as it is known which they are
+        partly = u.sample.weight is not None and u.sample.is_complete
+        self.count = np.bincount(s.region, minlength=u.n_regions) if partly else u.count
         self.low, self.high = s.x.min(axis=0), s.x.max(axis=0)
         self.mean = s.mean
         with np.errstate(divide="ignore"):
@@ -473,23 +503,56 @@ class _Ruler:
         return sums.x[region] / sums.weight[region, None]
 
     @cached_property
-    def _index(self) -> Any:
-        points = self.sample.x * self.per_sd
-        if points.shape[1] <= _TREE_FEATURES:
-            from scipy.spatial import KDTree
+    def _points(self) -> Floats:
+        return self.sample.x * self.per_sd
 
-            return KDTree(points)
+    @cached_property
+    def _axes(self) -> Floats:
+        """The principal axes of standardised rows: along them the boxes of a tree fit rows that lie near a plane."""
+        centred = self._points - self.mean * self.per_sd
+        return padded(np.ascontiguousarray(np.linalg.eigh(centred.T @ centred)[1].T))
+
+    def _turned(self, z: Floats) -> Floats:
+        """Return standardised rows along the principal axes."""
+        with one_thread():
+            turned = row_by_row(_whole(z - self.mean * self.per_sd), self._axes)
+        return np.ascontiguousarray(turned[: len(z), : z.shape[1]])
+
+    @cached_property
+    def _tree(self) -> Any:
+        """A tree of the training rows; None where a row would be compared with too many of them to gain anything."""
+        if self._points.shape[1] > _TREE_FEATURES:
+            return None
+        points = self._turned(self._points)
+        if len(points) > _FEW_ROWS:
+            from sklearn import neighbors
+
+            counting = neighbors.KDTree(points, leaf_size=_LEAF)
+            probes = points[np.linspace(0, len(points) - 1, _PROBES).astype(np.intp)]
+            counting.reset_n_calls()
+            counting.query(probes, k=2, return_distance=False)
+            if counting.get_n_calls() > _COMPARED * len(points) * _PROBES:
+                return None
+        from scipy.spatial import KDTree
+
+        return KDTree(points)
+
+    @cached_property
+    def _brute(self) -> Any:
         from sklearn.neighbors import NearestNeighbors
 
-        return NearestNeighbors(algorithm="brute").fit(points)
+        return NearestNeighbors(algorithm="brute").fit(self._points)
 
     def _row_distance(self, z: Floats, k: int) -> Floats:
         """Return the distance of standardised rows to the k-th nearest training row (n,)."""
-        if z.shape[1] <= _TREE_FEATURES:
-            return np.asarray(self._index.query(z, k=[k], workers=-1)[0][:, 0])
-        points = self.sample.x * self.per_sd
-        near = self._index.kneighbors(z, k, return_distance=False)
-        # found by matrix products, which round; measured again
+        points = self._points
+        if self._tree is None:
+            near = self._brute.kneighbors(z, k, return_distance=False)
+        else:
+            near, turned = np.empty((len(z), k), dtype=np.intp), self._turned(z)
+            order = _alike_together(turned, self._tree.data)
+            near[order] = self._tree.query(turned[order], k=range(1, k + 1), workers=-1)[1]
+        # products of matrices round; measured again
         each = [
             np.sqrt(((z[i : i + 2**13] - points[at[i : i + 2**13]]) ** 2).sum(axis=1))
             for at in near.T
@@ -512,7 +575,8 @@ class _Ruler:
         for layer in self.network.hidden:
             z = layer.preactivation(a)
             centred = z - w @ z / w.sum()
-            sd = np.sqrt(w @ centred**2 / w.sum())
+            reach = np.abs(centred).max(axis=0, initial=0.0)  # relative to it, no square leaves float64
+            sd = reach * np.sqrt(w @ (centred / np.where(reach > 0, reach, 1)) ** 2 / w.sum())
             varies = sd > 1e-12 * np.abs(z).max(axis=0, initial=0.0)  # what is less is rounding
             with np.errstate(divide="ignore"):
                 out.append(np.where(varies, 1 / sd, 0.0)[layer.activation.switches[0]])
@@ -527,7 +591,7 @@ class _Ruler:
         seen = (own >= 0) & self.alive[own]
         if left_out is not None:
             left = u.sums.weight[own] - left_out.weight
-            seen &= (u.count[own] > 1) & (left > 1e-9 * left_out.weight)
+            seen &= (self.count[own] > 1) & (left > 1e-9 * left_out.weight)
         region, hamming = own.copy(), np.zeros(n, dtype=np.int64)
         new, of_new = np.unique(code[~seen], return_inverse=True)
         if len(new):
@@ -540,11 +604,11 @@ class _Ruler:
             region[~seen] = u.region_of_pattern[self.known[at]][of_new]
             hamming[~seen] = bits[of_new]
         gone = seen if left_out is not None else np.zeros(n, dtype=bool)
-        count = u.count[region] - gone
+        count = self.count[region] - gone
         blocks = self._blocks(x, region, count, left_out, gone)
         row_distance = np.full(n, np.nan)
         if self.nearest_row:
-            row_distance = self._row_distance(x * self.per_sd, 1 if left_out is None else 2)
+            row_distance = self._row_distance(_within(x * self.per_sd), 1 if left_out is None else 2)
         return _Measured(seen, region, hamming, count, row_distance=row_distance, **blocks)
 
     def _blocks(
@@ -562,7 +626,7 @@ class _Ruler:
             grown[gone] = weight[gone] / (weight[gone] - left_out.weight[gone])
             weight = weight - np.where(gone, left_out.weight, 0.0)
             loss = loss - np.where(gone, left_out.loss * left_out.weight, 0.0)
-        prior = _PRIOR_ROWS * sums.weight.sum() / self.u.n_rows
+        prior = _PRIOR_ROWS * sums.weight.sum() / self.count.sum()
         grown /= np.sqrt(1 + 1 / count)  # the mean of few rows is uncertain
         self._prepare()
 
@@ -572,10 +636,10 @@ class _Ruler:
             block = x[rows]
             out["margin"][rows] = self._margin(_whole(block))[:m]
             if sums.x.shape[1]:
-                z = (block - self._means(region[rows])) * self.per_sd * grown[rows, None]
+                z = _within((block - self._means(region[rows])) * self.per_sd * grown[rows, None])
                 white = row_by_row(_whole(z), self._whitening)[:m, :d]
                 out["region_distance"][rows] = np.sqrt((white**2).sum(axis=1))
-            out["centre_distance"][rows] = np.sqrt((((block - self.mean) * self.per_sd) ** 2).sum(axis=1))
+            out["centre_distance"][rows] = np.sqrt((_within((block - self.mean) * self.per_sd) ** 2).sum(axis=1))
             low, high = self.low, self.high
             if left_out is not None:
                 low, high = np.where(block == low, self._second[0], low), np.where(block == high, self._second[1], high)
@@ -616,6 +680,21 @@ class _Ruler:
                 np.minimum(least, gap.min(axis=1), out=least)
             a = np.maximum(z, 0, out=z) if activation.is_relu else activation(z)
         return least
+
+
+def _alike_together(z: Floats, points: Floats) -> Integers:
+    """Return an order of many rows in which those near the same point follow each other: a tree is then in the cache."""
+    if len(z) <= _FEW_ROWS:
+        return np.arange(len(z))
+    from scipy.spatial import KDTree
+
+    near = KDTree(points[:: max(1, len(points) // _ANCHORS)]).query(z, workers=-1)[1]
+    return np.argsort(near, kind="stable")
+
+
+def _within(z: Floats) -> Floats:
+    """Return standardised values, in place, none so large that its square leaves the range of float64."""
+    return np.clip(z, -_FARTHEST, _FARTHEST, out=z)
 
 
 def _whole(block: Floats) -> Floats:
@@ -789,13 +868,16 @@ class _Order:
         return np.asarray(np.interp(share * through[-1], through, total))
 
 
-def _rejection(orders: dict[str, Floats], loss: Floats, expects: Floats, level: float, seed: int) -> Rejection:
+def _rejection(
+    orders: dict[str, Floats], loss: Floats, expects: Floats, weight: Floats, level: float, seed: int
+) -> Rejection:
     """Return the curves with bootstrap intervals, the same resamples for each order."""
     n, rng = len(loss), np.random.default_rng(seed)
     rows = [_Order(score) for score in orders.values()]
-    own = _figures(rows, loss, expects, np.ones(n))
+    weight = weight / weight.mean()
+    own = _figures(rows, loss, expects, weight)
     drawn = [
-        _figures(rows, loss, expects, np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64))
+        _figures(rows, loss, expects, weight * np.bincount(rng.integers(0, n, n), minlength=n))
         for _ in range(min(_RESAMPLES, max(_LEAST_RESAMPLES, _RESAMPLED_ROWS // n)))
     ]
     ends = np.array([(1 - level) / 2, (1 + level) / 2])
@@ -807,7 +889,7 @@ def _rejection(orders: dict[str, Floats], loss: Floats, expects: Floats, level: 
         loss=own["loss"],
         lower=band["loss"][0],
         upper=band["loss"][1],
-        overall=float(loss.mean()),
+        overall=float(np.average(loss, weights=weight)),
         tenth=own["tenth"],
         rest=own["rest"],
         ratio=own["ratio"],

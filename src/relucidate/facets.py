@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.exact import U
 from relucidate.layers import Bools, Floats, is_sparse
@@ -331,6 +332,8 @@ class Region:
         inside = f"{len(self.facets):,} facets" if isinstance(self.interior, Interior) else "nothing strictly inside"
         return f"Region of {len(self.walls):,} inequalities in {self.network.n_features} features, {inside}"
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per facet.
 
@@ -453,6 +456,8 @@ class Neighbours:
         n = len(self)
         known = "" if self.region_of is None else f", {int((self.region_of >= 0).sum()):,} of them with rows"
         return f"{n:,} neighbour{'s' * (n != 1)}{known}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per neighbour, in the order of the facets.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, TargetError, clipped, shown
 from relucidate.features import Features
 from relucidate.layers import Activation, Bools, Floats, Layer
@@ -61,6 +62,8 @@ class UnitPath:
     rule: str
     measure: str
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number of units."""
         import pandas as pd
@@ -90,6 +93,8 @@ class Flattened:
     history: Floats
     held_out_loss: float
     faithfulness: Faithfulness | None
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return the path, one row per number of units."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, ColumnError, TargetError, ValueInDataError, shown
 from relucidate.layers import Bools, Floats
 
@@ -165,6 +166,8 @@ class Fits:
     def mean(self, decision: Floats) -> Floats:
         """Return the mean response of linear predictors, both (n, K)."""
         return _LOSS[self.family].mean(decision)
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row per group: status, remedy, counts, deviance."""
@@ -1426,6 +1429,8 @@ class PenaltyCurve:
     best: int
     chosen: int
     n: int
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row per penalty."""

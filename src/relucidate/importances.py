@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
@@ -75,6 +76,8 @@ class Importance:
         first = ", ".join(f"{clipped(self.names[j])} {self.overall[j]:.1%}" for j in self.order[:5])
         g, n = len(self.names), self.n_rows
         return f"Importance of {g:,} feature{'s' * (g != 1)} ({self.kind}), {n:,} row{'s' * (n != 1)}{self.caveat}: {first}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and column, the most important of each output first.

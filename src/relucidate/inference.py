@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, TargetError
 from relucidate.glm import Fits, Rows, Status, fit
 from relucidate.layers import Floats
@@ -65,6 +66,8 @@ class Inference:
     def note(self) -> str:
         """A sentence or two that belong under every table of these numbers."""
         return f"{_HONEST if self.honest else _CHOSEN_HERE} {_EACH}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row per group, output and term."""

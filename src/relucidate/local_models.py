@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
 from relucidate.maps import FIT_BYTES, over_classes
@@ -261,6 +262,8 @@ class Coefficients:
         sampled = self.caveat if self.standardised or self.kind == "model" else ""
         return f"Coefficients of {len(self.coef):,} of {_counted(self.n_models, self.kind)}, per {per} of each feature{sampled}"
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and feature, in the network's order.
 
@@ -402,6 +405,8 @@ class Clusters:
         of = f"{len(self.coef):,} of {_counted(self.n_clusters, self.kind)}"
         sampled = self.caveat if self.kind == "model" else ""  # regions count all rows
         return f"Clusters: {of}, with {self.share.sum():.1%} of the rows{sampled}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per cluster, output and feature, the largest coefficient of each first.
@@ -559,6 +564,8 @@ class Intercepts:
     def __repr__(self) -> str:
         return f"Intercepts of {_counted(len(self.intercept), 'region')}, and decisions at their mean rows"
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region, largest first.
 
@@ -684,6 +691,8 @@ class Directions:
             f"Directions of {_counted(len(self.count), 'region')}: the plane of coefficients holds {held:.1%} of them "
             f"(squared), that of rows {float(self.row_explained.sum()):.1%} of their variance{self.caveat}"
         )
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region and output, largest region first.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, shown
 from relucidate.layers import Floats
 from relucidate.products import in_threads, one_thread
@@ -370,6 +371,8 @@ class MergePath:
         for i, (a, b) in enumerate(out[:, :2].astype(np.intp)):
             out[i, 3] = size[n + i] = size[a] + size[b]
         return out
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number of models, from 1 up.

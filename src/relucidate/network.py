@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import exact
+from relucidate.displaying import in_notebook
 from relucidate.errors import (
     ArgumentError,
     MalformedModelError,
@@ -238,6 +239,8 @@ class Network:
         if output in self.outputs:
             return self.outputs.index(output)
         raise ArgumentError(f"{clipped(output)} is no output of this network; it has {shown(self.outputs, 12)}.")
+
+    _repr_html_ = in_notebook
 
     def __repr__(self) -> str:
         kinds = sorted({name for layer in self.hidden for name in layer.activation.names} - {"identity"})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, ColumnError, clipped
 from relucidate.features import Features
 from relucidate.grouping import Codes, distinct
@@ -113,6 +114,8 @@ class Path:
             out += [f"{layer.name or f'layer {i}'} neuron {j}" for j in dict.fromkeys(neuron[here].tolist())]
             first += len(neuron)
         return out
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per piece.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, NumericalOverflowError, clipped
 from relucidate.layers import Floats
 from relucidate.network import Patterns
@@ -23,7 +24,7 @@ from relucidate.scoring import (
     scores_by_group,
 )
 from relucidate.sums import row_loss
-from relucidate.unwrapping import Unwrapped, unwrap
+from relucidate.unwrapping import Unwrapped, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,8 @@ class Performance:
     def order(self) -> NDArray[np.intp]:
         """Regions, those with the most rows of this table first."""
         return np.argsort(-self.count, kind="stable")
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region, and one for rows whose pattern was never seen if there are any, region -1.
@@ -194,7 +197,7 @@ def performance(u: Unwrapped, X: Any = None, y: Any = None, *, level: float = 0.
 
     Raises
     ------
-    ArgumentError : there is no response, or `level` or `most` makes no sense.
+    ArgumentError : there is no response, X is of another network, or another argument makes no sense.
     DataError : the table does not fit the network.
 
     Notes
@@ -206,13 +209,17 @@ def performance(u: Unwrapped, X: Any = None, y: Any = None, *, level: float = 0.
     best was picked on the same rows is not allowed for. Cost: `most` sorts of the sample.
     Source: Sudjianto et al. 2020, section 3; DeLong, DeLong and Clarke-Pearson 1988.
     """
-    if not 0 < level < 1:
+    part, number = cast(Any, level), cast(Any, most)
+    if not (isinstance(part, float | np.floating) and 0 < part < 1):
         raise ArgumentError(f"level is {clipped(level)}; expected a number between 0 and 1, as 0.95.")
-    if most < 1:
-        raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")
-    other = u if X is None and y is None else _unwrapped(u, X, y)
-    if not other.has_y:
-        raise ArgumentError("performance compares with a response, and there is none. Unwrap with y, or give X and y.")
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
+        raise ArgumentError(f"most is {clipped(most)}; expected a whole number, at least 1.")
+    other = table_of(u, X, y, "performance")
+    with np.errstate(over="ignore"):  # a variance above float64 is infinite, and so is its interval
+        return _performance(u, other, float(level), int(most))
+
+
+def _performance(u: Unwrapped, other: Unwrapped, level: float, most: int) -> Performance:
     net, s, R = u.network, other.sample, u.n_regions
     region: Any = np.arange(R) if other is u else u.regions_of_patterns(Patterns(other.sums.packed, net.n_bits))
     count = np.bincount(region[region >= 0], other.count[region >= 0], R).astype(np.int64)
@@ -244,14 +251,6 @@ def performance(u: Unwrapped, X: Any = None, y: Any = None, *, level: float = 0.
         level=level,
         caveat=s.caveat,
     )
-
-
-def _unwrapped(u: Unwrapped, X: Any, y: Any) -> Unwrapped:
-    if X is None:
-        raise ArgumentError("y is given without X. Give the table that it belongs to.")
-    if isinstance(X, Unwrapped):
-        return X
-    return unwrap(u.network, X, y)
 
 
 def _decision(u: Unwrapped, other: Unwrapped, r: int) -> Floats:

@@ -25,6 +25,7 @@ Integers = NDArray[np.intp]
 
 TOLERANCE = 1e-9  # of the distance from the point inside, below which what a row cuts off does not count
 _SOLVER = 1e-10  # feasibility asked of the solver, its finest
+_BLURRED = 1e-8  # of the size of a program, below which a radius is not told well from that
 _CELLS = 2**21  # numbers in one array of a batch
 _WIDE = 1e3  # times the median |b|: farther than that a point inside is not looked for, unless it must be
 _RAYS = 6  # rounds of rays at most
@@ -33,6 +34,10 @@ _RAISED = 1e-8  # of a limit, at most twice: how much walks raise limits
 _FAR = 1e6  # times the size of what is looked at: farther points are not spoken of where multipliers are rounded
 _NEVER = 1e-9  # of the median: how near, seen from inside, a hyperplane counts as never reached
 _MOST_DIMENSIONS = 8
+_ALIKE = 100.0  # times as large as the smallest column, up to which a linear program is not scaled
+_NONE = 1e-200  # in place of 0 where something is divided by it
+_CROWD = 0.85  # of walks that must go on, so that those which ended are not dropped
+_WHOLE = 4  # rows left for each facet known, up to which walks keep to all rows
 
 OPEN, REACHED, EXCEEDED, ENDLESS = range(4)
 
@@ -222,8 +227,9 @@ class Polytope:
         -----
         The point is the Chebyshev centre, that of a largest ball which fits, by a linear program. Hyperplanes farther away than
         about 1000 times the median \\|b\\| are taken to be no farther, which makes balls end. If rounding hides the ball, one
-        is looked for in units in which coordinates count alike. The point is put back into every row, and the multipliers of
-        an empty polytope are added up again. Where ``y @ A`` is not exactly 0, they speak of points up to 1e6 times that far.
+        is looked for in units in which coordinates count alike, and closer to 0; the largest that is found is taken. The point
+        is put back into every row, and the multipliers of an empty polytope are added up again. Where ``y @ A`` is not exactly
+        0, they speak of points up to 1e6 times that far.
         """
         return self._interior
 
@@ -237,19 +243,30 @@ class Polytope:
             return Empty(_unit(m, int(impossible[0])))
         largest = np.abs(self.A).max(axis=0)
         alike = 1.0 / np.where(largest > 0, largest, 1.0)
-        # in the units given, then in units in which coordinates count alike
-        for units in (np.ones(d), alike):
+        best: Interior | None = None
+        # in the units given, then in units in which coordinates count alike; then near 0, where all may be much smaller than 1
+        for units, least in ((np.ones(d), 1.0), (alike, 1.0), (np.ones(d), 0.0), (alike, 0.0)):
             rows = self.A * units
             length = np.sqrt((rows * rows).sum(axis=1))
             limit = self.b / length
             # a hyperplane very far away would drown the others in the solver's tolerance; it may as well be nearer
-            size = 1.0 + max(_WIDE * float(np.median(np.abs(limit))), 2 * float(-limit.min()))
-            size = min(size, 1.0 + float(np.abs(limit).max()))
+            size = least + max(_WIDE * float(np.median(np.abs(limit))), 2 * float(-limit.min()))
+            size = min(size, least + float(np.abs(limit).max()))
+            if size <= 0:
+                continue
             witness, multipliers = _largest_ball(rows / length[:, None], np.minimum(limit, size) / size)
             if witness is not None and (found := self.inside(witness * size * units)) is not None:
-                return found
-            if multipliers is not None and (proof := self._empty(multipliers / length, size)) is not None:
+                best = found if best is None or found.radius > best.radius else best
+                if best.radius > _BLURRED * size:
+                    return best
+            if (
+                best is None
+                and multipliers is not None
+                and (proof := self._empty(multipliers / length, size)) is not None
+            ):
                 return proof
+        if best is not None:
+            return best
         if (pair := self._opposite()) is not None:
             return pair
         return Undecided(
@@ -492,14 +509,16 @@ class _Search:
     # ---------------------------------------------------------------- rays
 
     def _rays(self) -> None:
-        """Shoot from inside: along the rows' normals, along the axes, then at random until little comes of it."""
+        """Shoot from inside along the rows' normals; where much is left, along axes and at random until little comes of it."""
         d = self.Q.shape[1]
         live = self.Q[~self.redundant]
+        self.shoot(live)
+        if self._few():
+            return
         spread = np.linalg.eigh(live.T @ live / len(live))
-        round_body = spread[1] / np.sqrt(
-            np.maximum(spread[0], 1e-6 * spread[0].max())
-        )  # directions as the body is long
-        self.shoot(np.concatenate([live, live @ round_body @ round_body.T, np.eye(d), -np.eye(d)]), known_too=True)
+        # as the body is long
+        round_body = spread[1] / np.sqrt(np.maximum(spread[0], 1e-6 * spread[0].max()))
+        self.shoot(np.concatenate([live @ round_body @ round_body.T, np.eye(d), -np.eye(d)]), known_too=True)
         count = max(64, 2 * d, len(live) // 2)
         for _ in range(_RAYS):
             before = int(self.known.sum())
@@ -545,36 +564,47 @@ class _Search:
             left = self.open
             if len(left) == 0:
                 return
-            facets = np.flatnonzero(self.known)
-            before = len(facets)
-            walk = _walked(self.Q[facets], self.Q[left], self.polar.tolerance[self.rows[left]])
-            self._proved(left, facets, walk.multipliers, walk.state == REACHED)
-            beyond = np.isin(walk.state, (EXCEEDED, ENDLESS))
-            target = np.where((walk.state == ENDLESS)[:, None], walk.ray, walk.y)[beyond]
-            self._towards(target)
-            self.shoot(np.concatenate([target[:0], *walk.way]))
+            columns = np.flatnonzero(self.known)
+            before = len(columns)
+            own = None
+            if whole := self._few():
+                columns = np.flatnonzero(~self.redundant)
+                own = np.searchsorted(columns, left)
+            walk = _walked(self.Q[columns], self.Q[left], self.polar.tolerance[self.rows[left]], own)
+            endless, beyond = walk.state == ENDLESS, walk.state == EXCEEDED
+            self._towards(np.concatenate([walk.ray[endless], walk.y[beyond]]), closely=not whole)
+            at = np.flatnonzero(walk.state == REACHED)
+            self._proved(left[at], columns[walk.rows[at]], np.where(walk.rows[at] >= 0, walk.multipliers[at], 0.0))
             if int(self.known.sum()) == before:
                 return
 
-    def _towards(self, target: Floats) -> None:
+    def _few(self) -> bool:
+        """Return whether so few rows are left that walks may keep to all rows, which settles each at once."""
+        return len(self.open) <= _WHOLE * int(self.known.sum()) + 2 * self.Q.shape[1]
+
+    def _towards(self, target: Floats, closely: bool = True) -> None:
         """Shoot at points beyond unknown rows, and close to them where several rows are met at once."""
         self.shoot(target)
+        if not closely:
+            return
         d = target.shape[1]
         length = np.sqrt((target * target).sum(axis=1, keepdims=True)) / np.sqrt(d)
         for width in (1e-6, 1e-4, 1e-2):
             self.shoot(target + width * length * self.rng.normal(size=target.shape))
 
-    def _proved(self, rows: Integers, facets: Integers, multipliers: Floats, claimed: Bools) -> None:
-        """Mark rows as redundant whose multipliers add up to them."""
-        P = self.Q[facets]
-        step = max(1, _CELLS // max(len(facets), 1))
+    def _proved(self, rows: Integers, facets: Integers, multipliers: Floats) -> None:
+        """Mark rows (K,) as redundant to which facets (K, n), times multipliers (K, n), add up."""
+        n, d = facets.shape[1], self.Q.shape[1]
+        step = max(1, _CELLS // max(n * d, 1))
         for begin in range(0, len(rows), step):
             at = slice(begin, begin + step)
+            i = self.rows[rows[at]]
             y = np.maximum(multipliers[at], 0.0)
-            rest = np.abs(y @ P - self.Q[rows[at]]).max(axis=1)
-            tolerance = self.polar.tolerance[self.rows[rows[at]]]
-            fits = (rest <= tolerance * self.polar.size[self.rows[rows[at]]]) & (y.sum(axis=1) <= 1 + tolerance)
-            self.redundant[rows[at][fits & claimed[at]]] = True
+            total = np.matmul(y[:, None], self.Q[facets[at]])[:, 0]
+            tolerance = self.polar.tolerance[i]
+            fits = np.abs(total - self.Q[rows[at]]).max(axis=1) <= tolerance * self.polar.size[i]
+            fits &= (y.sum(axis=1) <= 1 + tolerance) & (self.known[facets[at]] | (y == 0)).all(axis=1)
+            self.redundant[rows[at][fits]] = True
 
     # ---------------------------------------------------------------- linear programs
 
@@ -591,7 +621,7 @@ class _Search:
                     break
                 y, multipliers = answer
                 if multipliers is not None:
-                    self._proved(np.array([i]), facets, multipliers[None], np.ones(1, dtype=bool))
+                    self._proved(np.array([i]), facets[None], multipliers[None])
                 if not self.redundant[i]:
                     self._towards(np.repeat(y[None], 4, axis=0))
                     if int(self.known.sum()) == before:
@@ -628,96 +658,203 @@ def _first_of_same(P: Floats, tolerance: Floats) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """Where walks ended: state (K,), point y (K, d), direction without end (K, d), multipliers (K, F); points on the way."""
+    """Where walks ended: state (K,), point y and direction without end (K, d), the rows met there (K, d), -1 for none, and their
+    multipliers.
+    """
 
     state: Integers
     y: Floats
     ray: Floats
+    rows: Integers
     multipliers: Floats
-    way: list[Floats]
 
 
-def _walked(P: Floats, goals: Floats, tolerance: Floats | None = None) -> _Walk:
+def _walked(P: Floats, goals: Floats, tolerance: Floats | None = None, own: Integers | None = None) -> _Walk:
     """Return for each goal (K, d) where ``goal @ y`` is largest over {y : P y <= 1}, from 0 along edges.
 
     Parameters
     ----------
     tolerance : (K,) stop where ``goal @ y`` exceeds 1 by more; without it walk to the end, with limits of exactly 1.
+    own : (K,) a row that does not count for each goal.
 
     Notes
     -----
-    The primal simplex method with free variables, all goals at once. Limits are raised a little, each by another number, so
-    that no two rows are met at once; multipliers do not depend on that. Nothing here is a proof.
+    All goals at once: up to a corner by the steepest way that the rows met leave open, as Rosen's projected gradient, and on by
+    the primal simplex method. Limits are raised a little, each by another number, so that no two rows are met at once;
+    multipliers do not depend on that. Nothing here is a proof.
     """
     K, (F, d) = len(goals), P.shape
-    out = _Walk(np.full(K, OPEN, dtype=np.intp), np.zeros((K, d)), np.zeros((K, d)), np.zeros((K, F)), [])
+    none = np.full((K, d), -1, dtype=np.intp)
+    out = _Walk(np.full(K, OPEN, dtype=np.intp), np.zeros((K, d)), np.zeros((K, d)), none, np.zeros((K, d)))
     limit = np.ones(F)
     if tolerance is not None:
         limit += _RAISED * np.random.default_rng(0).uniform(1, 2, size=F)
+    end = np.full(K, np.inf) if tolerance is None else 1 + 3 * _RAISED + 2 * tolerance
     step = max(1, _CELLS // max(F, d * d, 1))
     for begin in range(0, K if F else 0, step):
-        _walk_some(P, goals, tolerance, limit, np.arange(begin, min(begin + step, K)), out)
+        who = np.arange(begin, min(begin + step, K))
+        room = np.repeat(limit[None], len(who), axis=0)
+        if own is not None:
+            room[np.arange(len(who)), own[who]] = np.inf
+        with np.errstate(over="ignore"):
+            stuck = _climb(P, goals, end, who, room.copy(), out)
+        if len(stuck):
+            # from the start, along edges alone: in directions that no row bounds yet, too
+            n = len(stuck)
+            edges, basis = np.repeat(np.eye(d)[None], n, axis=0), np.full((n, d), -1, dtype=np.intp)
+            with np.errstate(over="ignore"):
+                _along(P, goals, end, stuck, np.zeros((n, d)), room[stuck - begin], edges, basis, out)
     return out
 
 
-def _walk_some(P: Floats, goals: Floats, tolerance: Floats | None, limit: Floats, who: Integers, out: _Walk) -> None:
-    d = P.shape[1]
-    goal, rows_t = goals[who], np.ascontiguousarray(P.T)
-    size = np.sqrt((goal * goal).sum(axis=1))
-    y = np.zeros((len(who), d))
-    # the edges at y, one leaving each row of the basis
-    inverse = np.repeat(np.eye(d)[None], len(who), axis=0)
-    basis = np.full((len(who), d), -1, dtype=np.intp)  # -1: a direction that no row bounds yet
-    slack = np.repeat(limit[None], len(who), axis=0)
-    live = np.ones(len(who), dtype=bool)
-    for _ in range(10 * (d + 5)):
-        if np.count_nonzero(live) < 0.75 * len(live):
-            parts: tuple[Any, ...] = (who, goal, size, y, inverse, basis, slack)
-            who, goal, size, y, inverse, basis, slack = (part[live] for part in parts)
+def _climb(P: Floats, goals: Floats, end: Floats, who: Integers, slack: Floats, out: _Walk) -> Integers:
+    """Walk to a corner and on from there; return those of `who` whose goal is a sum of fewer rows than make a corner."""
+    d, K = P.shape[1], len(who)
+    across = np.ascontiguousarray(P.T)
+    goal, stop = goals[who], end[who]
+    y, rest, value = np.zeros((K, d)), goal.copy(), np.zeros(K)
+    steep = np.vecdot(rest, rest)
+    flat, squares = 1e-22 * steep, np.vecdot(P, P)
+    # the rows met are L @ frame, with orthonormal frame and lower triangular L, of which the inverse is kept
+    frame, lower, basis = np.empty((K, d, d)), np.zeros((K, d, d)), np.empty((K, d), dtype=np.intp)
+    live, stuck = np.ones(K, dtype=bool), [np.zeros(0, dtype=np.intp)]
+    for p in range(d):
+        if np.count_nonzero(live) < _CROWD * len(live):
+            parts: tuple[Any, ...] = (who, stop, y, rest, value, steep, flat, basis, slack)
+            who, stop, y, rest, value, steep, flat, basis, slack = (part[live] for part in parts)
+            frame[: len(who), :p], lower[: len(who), :p, :p] = frame[live, :p], lower[live, :p, :p]
+            frame, lower = frame[: len(who)], lower[: len(who)]
             live = live[live]
         if len(who) == 0:
-            return
+            break
         n = np.arange(len(who))
-        multiplier = np.matmul(inverse, goal[:, :, None])[:, :, 0]
-        free = basis < 0
-        gain = np.where(free, np.abs(multiplier), -multiplier) / np.sqrt(np.einsum("kjd,kjd->kj", inverse, inverse))
+        rate, step, enter, endless = _met(rest, np.sqrt(steep), across, slack, live)
+        if endless.any():
+            out.state[who[endless]], out.ray[who[endless]] = ENDLESS, rest[endless]
+            live &= ~endless
+        y += step[:, None] * rest
+        value += step * steep
+        rate *= step[:, None]
+        slack -= rate
+        np.abs(slack, out=slack)
+        slack += _NONE
+        slack[n, enter] = np.inf
+        beyond = live & (value > stop)
+        if beyond.any():
+            out.state[who[beyond]], out.y[who[beyond]] = EXCEEDED, y[beyond]
+            live &= ~beyond
+        row = P[enter]
+        part = np.matmul(frame[:, :p], row[:, :, None])[:, :, 0]
+        new = row - np.matmul(part[:, None], frame[:, :p])[:, 0]
+        length = np.vecdot(new, new)
+        lost = (length < 0.01 * squares[enter]).nonzero()[0]
+        if len(lost):  # of what cancels, the remains are made orthogonal once more
+            more = np.matmul(frame[lost, :p], new[lost, :, None])[:, :, 0]
+            new[lost] -= np.matmul(more[:, None], frame[lost, :p])[:, 0]
+            part[lost] += more
+            length[lost] = np.vecdot(new[lost], new[lost])
+            nothing = lost[length[lost] <= 1e-24 * squares[enter[lost]]]
+            new[nothing], length[nothing] = 0.0, 1.0
+            flat[nothing] = np.inf
+        length = np.sqrt(length)[:, None]
+        new /= length
+        frame[:, p], basis[:, p] = new, enter
+        lower[:, p, :p] = np.matmul(part[:, None], lower[:, :p, :p])[:, 0] / -length
+        lower[:, p, p] = 1 / length[:, 0]
+        rest -= np.vecdot(rest, new)[:, None] * new
+        steep = np.vecdot(rest, rest)
+        no_way = live & (steep <= flat) & ((p < d - 1) | (flat == np.inf))
+        if no_way.any():
+            stuck.append(who[no_way])
+            live &= ~no_way
+    edges = np.matmul(lower[live].transpose(0, 2, 1), frame[live])
+    _along(P, goals, end, who[live], y[live], slack[live], edges, basis[live], out)
+    return np.concatenate(stuck)
+
+
+def _along(
+    P: Floats,
+    goals: Floats,
+    end: Floats,
+    who: Integers,
+    y: Floats,
+    slack: Floats,
+    edges: Floats,
+    basis: Integers,
+    out: _Walk,
+) -> None:
+    """Walk along edges (K, d, d) from y, each edge leaving one row of the basis (K, d), -1 where it is bound by none."""
+    d = P.shape[1]
+    across = np.ascontiguousarray(P.T)
+    goal, stop = goals[who], end[who]
+    least = 1e-11 * np.sqrt(np.vecdot(goal, goal))
+    multiplier = np.matmul(edges, goal[:, :, None])[:, :, 0]
+    value = np.vecdot(goal, y)
+    live = np.ones(len(who), dtype=bool)
+    for _ in range(10 * (d + 5)):
+        n, free = np.arange(len(who)), basis < 0
+        lengths = np.sqrt(np.vecdot(edges, edges))
+        gain = np.where(free, np.abs(multiplier), -multiplier) / lengths
         leave = gain.argmax(axis=1)
-        ended = np.flatnonzero(live & ~(gain[n, leave] > 1e-11 * size))
+        ended = (live & ~(gain[n, leave] > least)).nonzero()[0]
         if len(ended):
-            out.state[who[ended]], out.y[who[ended]] = REACHED, y[ended]
-            k, j = np.nonzero(~free[ended])
-            out.multipliers[who[ended][k], basis[ended][k, j]] = multiplier[ended][k, j]
+            out.state[who[ended]], out.y[who[ended]], out.rows[who[ended]] = REACHED, y[ended], basis[ended]
+            out.multipliers[who[ended]] = np.matmul(edges[ended], goal[ended, :, None])[:, :, 0]
             live[ended] = False
-        edge = inverse[n, leave] * np.sign(multiplier[n, leave])[:, None]
-        rate = edge @ rows_t
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            far = np.where(rate > 1e-11 * np.abs(edge).max(axis=1)[:, None], np.maximum(slack, 0) / rate, np.inf)
-        enter = far.argmin(axis=1)
-        step = far[n, enter]
-        endless = np.flatnonzero(live & ~np.isfinite(step))
-        if len(endless):
-            out.state[who[endless]], out.ray[who[endless]], out.y[who[endless]] = ENDLESS, edge[endless], y[endless]
-            live[endless] = False
-        if not live.any():
+        if np.count_nonzero(live) < _CROWD * len(live):
+            parts: tuple[Any, ...] = (who, goal, stop, least, multiplier, value, y, slack, edges, basis, leave, lengths)
+            who, goal, stop, least, multiplier, value, y, slack, edges, basis, leave, lengths = (p[live] for p in parts)
+            live = live[live]
+            n = np.arange(len(who))
+        if len(who) == 0:
             return
-        step[~live] = 0.0
-        y = y + step[:, None] * edge
-        out.way.append(y[live])
-        slack -= step[:, None] * rate
-        slack[n, enter] = 0.0
+        old, row_left, length = multiplier[n, leave], basis[n, leave], lengths[n, leave]
+        bound = row_left >= 0
+        slack[n[bound], row_left[bound]] = _NONE
+        edge = edges[n, leave] * np.sign(old)[:, None]
+        rate, step, enter, endless = _met(edge, length, across, slack, live)
+        if endless.any():
+            out.state[who[endless]], out.ray[who[endless]] = ENDLESS, edge[endless]
+            live &= ~endless
+        y += step[:, None] * edge
+        value += step * np.abs(old)
+        rate *= step[:, None]
+        slack -= rate
+        np.abs(slack, out=slack)
+        slack += _NONE
+        slack[n, enter] = np.inf
         # the row met takes the place of the one left
-        across = np.matmul(inverse, P[enter][:, :, None])[:, :, 0]
-        new = inverse[n, leave] / np.where(live, across[n, leave], 1.0)[:, None]
-        across[n, leave] = 0.0
-        across[~live] = 0.0  # walks that ended stay as they are until they are dropped
-        inverse -= across[:, :, None] * new[:, None, :]
-        inverse[n, leave] = new
-        basis[n, leave] = enter
-        if tolerance is not None:
-            beyond = live & ((goal * y).sum(axis=1) > 1 + 3 * _RAISED + 2 * tolerance[who])
+        part = np.matmul(edges, P[enter][:, :, None])[:, :, 0]
+        pivot = np.where(live, part[n, leave], 1.0)
+        part[n, leave] = 0.0
+        part[~live] = 0.0  # walks that ended stay as they are until they are dropped
+        new, old = edges[n, leave] / pivot[:, None], old / pivot
+        edges -= np.matmul(part[:, :, None], new[:, None, :])
+        multiplier -= part * old[:, None]
+        edges[n, leave], multiplier[n, leave], basis[n, leave] = new, old, enter
+        beyond = live & (value > stop)
+        if beyond.any():
             out.state[who[beyond]], out.y[who[beyond]] = EXCEEDED, y[beyond]
             live &= ~beyond
     out.y[who[live]] = y[live]
+
+
+def _met(
+    direction: Floats, length: Floats, across: Floats, slack: Floats, live: Bools
+) -> tuple[Floats, Floats, Integers, Bools]:
+    """Return how fast each row comes nearer (K, F), how far the first is (K,), which it is, and whether no row ever comes."""
+    rate = direction @ across
+    n, least = np.arange(len(rate)), 1e-11 * length
+    near = rate / slack
+    enter = near.argmax(axis=1)
+    low = (rate[n, enter] <= least).nonzero()[0]
+    if len(low):  # rounding on a row that is as good as met may hide another
+        near[low] = np.where(rate[low] > least[low, None], near[low], 0.0)
+        enter[low] = near[low].argmax(axis=1)
+    nearest = near[n, enter]
+    never = ~(nearest > 0)
+    step = np.where(live & ~never, 1.0, 0.0) / np.where(never, 1.0, nearest)
+    return rate, step, enter, live & never
 
 
 def _farthest(P: Floats, goals: Floats) -> Floats:
@@ -732,13 +869,16 @@ def _farthest(P: Floats, goals: Floats) -> Floats:
         return np.full(len(goals), np.inf)
     walk = _walked(P, goals)
     for k, goal in enumerate(goals):
-        out[k] = _confirmed(P, goal, walk.y[k], walk.multipliers[k], walk.ray[k])
+        multipliers = np.zeros(len(P))
+        met = walk.rows[k] >= 0
+        multipliers[walk.rows[k][met]] = walk.multipliers[k][met]
+        out[k] = _confirmed(P, goal, walk.y[k], multipliers, walk.ray[k])
         if np.isnan(out[k]):
             answer = _solved(P, goal)
             if answer is not None:
-                y, multipliers = answer
-                ray = y if multipliers is None else np.zeros_like(y)
-                out[k] = _confirmed(P, goal, y, np.zeros(len(P)) if multipliers is None else multipliers, ray)
+                y, found = answer
+                ray = y if found is None else np.zeros_like(y)
+                out[k] = _confirmed(P, goal, y, np.zeros(len(P)) if found is None else found, ray)
     if np.isnan(out).any():
         raise UnfaithfulError(
             f"The bounds of {int(np.isnan(out).sum())} directions could not be confirmed: rows are too nearly parallel for "
@@ -763,6 +903,20 @@ def _confirmed(P: Floats, goal: Floats, y: Floats, multipliers: Floats, ray: Flo
 # ---------------------------------------------------------------- the solver
 
 
+def quiet_solver(tolerance: float) -> Any:
+    """Return a HiGHS solver that prints nothing and uses one thread, with a feasibility tolerance (of rows and of prices)."""
+    solver = _quiet_solver()()
+    for name, value in (
+        ("output_flag", False),
+        ("presolve", "off"),
+        ("threads", 1),
+        ("primal_feasibility_tolerance", tolerance),
+        ("dual_feasibility_tolerance", tolerance),
+    ):
+        solver.setOptionValue(name, value)
+    return solver
+
+
 @cache
 def _quiet_solver() -> Any:
     import highspy
@@ -779,25 +933,29 @@ def _program(cost: Floats, A: Floats, upper: Floats, column_upper: Floats) -> An
     import highspy
 
     m, d = A.shape
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = d, m
-    lp.sense_ = highspy.ObjSense.kMaximize
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, np.full(d, -np.inf), column_upper
-    lp.row_lower_, lp.row_upper_ = np.full(m, -np.inf), upper
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     row, column = np.nonzero(A)
-    lp.a_matrix_.start_ = np.searchsorted(row, np.arange(m + 1))
-    lp.a_matrix_.index_, lp.a_matrix_.value_ = column, A[row, column]
-    solver = _quiet_solver()()
-    for name, value in (
-        ("output_flag", False),
-        ("presolve", "off"),
-        ("threads", 1),
-        ("primal_feasibility_tolerance", _SOLVER),
-        ("dual_feasibility_tolerance", _SOLVER),
-    ):
-        solver.setOptionValue(name, value)
-    solver.passModel(lp)
+    start = np.searchsorted(row, np.arange(m + 1))
+    solver = quiet_solver(_SOLVER)
+    size = np.abs(A).max(axis=0)
+    if size.max() < _ALIKE * size.min():
+        solver.setOptionValue("simplex_scale_strategy", 0)
+    solver.passModel(
+        d,
+        m,
+        len(row),
+        int(highspy.MatrixFormat.kRowwise),
+        int(highspy.ObjSense.kMaximize),
+        0.0,
+        cost,
+        np.full(d, -np.inf),
+        column_upper,
+        np.full(m, -np.inf),
+        upper,
+        start.astype(np.int32),
+        column.astype(np.int32),
+        A[row, column],
+        np.zeros(d, dtype=np.int32),
+    )
     solver.run()
     return solver
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped, shown
 from relucidate.features import Features
 from relucidate.layers import Floats
@@ -118,6 +119,8 @@ class Profile:
             f"Profile of {clipped(self.feature)}: {len(self.region):,} of {n:,} region{'s' * (n != 1)}, with "
             f"{self.shown_share:.1%} of the rows{self.caveat}; {told}"
         )
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region shown: ``count``, ``share``, ``slope``, ``mean``, ``low``, ``high``, ``y_low``,
@@ -362,6 +365,8 @@ class Pairs:
     def __repr__(self) -> str:
         n = len(self.features)
         return f"Pairs of {n} features over {self.n_regions:,} regions{self.caveat}: {shown(self.features, 8)}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per cell, strongest first: ``term``, ``feature``, ``kind``, ``strength``, ``correlation``, ``slope``.

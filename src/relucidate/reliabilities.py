@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.products import one_thread
-from relucidate.unwrapping import Unwrapped
+from relucidate.unwrapping import Unwrapped, squaring, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,6 +98,8 @@ class Reliability:
 
     def __repr__(self) -> str:
         return "\n".join(self.summary())
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region, the largest first.
@@ -190,7 +193,8 @@ def reliability(
 
     Raises
     ------
-    ArgumentError : a threshold that makes no sense.
+    ArgumentError : `u` is no result of `unwrap`, or a threshold makes no sense.
+    NumericalOverflowError : values or coefficients are so large that their squares leave the range of float64.
 
     Notes
     -----
@@ -216,23 +220,27 @@ def reliability(
       about a region than the mean of all does. Not looked at where there are fewer than twice as many other regions as
       `neighbours`: those would not be near.
 
+    Rows of weight 0 are not counted by these reasons, where the sample holds all rows or all of a region weigh 0.
     What needs rows, the condition and AUC or accuracy, is that of the sample, see `caveat`. Cost: rows × features² for the
     conditions, regions² × features for the neighbours, in blocks.
     """
+    u = unwrapped(u)
     _check(min_rows, max_condition, min_skill, max_distance, neighbours)
     net, count = u.network, u.count
     sd = u.sample.sd
     basis, n_directions = _directions(u)
     n_coefficients = n_directions + 1
-    condition, n_untold = _conditions(u, basis, n_coefficients)
-    distance = _distances(u, sd, neighbours)
+    support = _support(u)
+    condition, n_untold = _conditions(u, basis, n_coefficients, support)
+    with squaring(u):
+        distance = _distances(u, sd, neighbours)
     name, score, skill = _scores(u)
-    found: dict[str, Any] = {ONE_ROW: count == 1}
+    found: dict[str, Any] = {ONE_ROW: support == 1}
     notes = []
     if u.has_y and net.is_classifier:
         found[ONE_CLASS] = _one_class(u)
-    found[FEWER] = count < n_coefficients
-    found[FEW] = count < min_rows
+    found[FEWER] = support < n_coefficients
+    found[FEW] = support < min_rows
     found[RANK] = condition > max_condition
     if u.has_y:
         found[CHANCE if net.is_classifier else MEAN] = skill < min_skill
@@ -295,6 +303,13 @@ def _percent(share: float) -> str:
 
 
 # ---------------------------------------------------------------- what the response says
+
+
+def _support(u: Unwrapped) -> NDArray[np.int64]:
+    """Return how many rows of each region weigh something (R,), as far as that is known."""
+    s = u.sample
+    count = np.bincount(s.region[s.weights > 0], minlength=u.n_regions) if s.is_complete else u.count
+    return np.asarray(np.where(u.sums.weight > 0, count, 0), dtype=np.int64)
 
 
 def _one_class(u: Unwrapped) -> NDArray[np.bool_]:
@@ -370,7 +385,7 @@ def _triangle(blocks: Iterator[Floats]) -> Floats:
     return r
 
 
-def _conditions(u: Unwrapped, basis: Floats, n_coefficients: int) -> tuple[Floats, int]:
+def _conditions(u: Unwrapped, basis: Floats, n_coefficients: int, support: NDArray[np.int64]) -> tuple[Floats, int]:
     """Return the condition number of each region's rows (R,), and how many regions the sample has too few rows of."""
     s, R = u.sample, u.n_regions
     out = np.full(R, np.nan)
@@ -379,7 +394,7 @@ def _conditions(u: Unwrapped, basis: Floats, n_coefficients: int) -> tuple[Float
     held = np.bincount(s.region[rows], minlength=R)
     end = np.cumsum(held)
     enough = held >= n_coefficients
-    n_untold = int((~enough & (u.count >= n_coefficients) & (u.sums.weight > 0)).sum())
+    n_untold = int((~enough & (support >= n_coefficients)).sum())
     if basis.shape[1] == 0:
         return out, n_untold
     for r in np.flatnonzero(enough & (held > 1)):

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from relucidate.layers import Floats
 
+_ROUNDING = 1e-12  # of an area under the curve
+
 
 def auc_by_group(
     group: NDArray[np.integer], n_groups: int, score: Floats, positive: NDArray[np.bool_], weight: Floats | None = None
@@ -187,12 +189,13 @@ def auc_limits(area: Floats, variance: Floats, pairs: Floats, level: float) -> t
     variance is 0 and says nothing; so many disjoint pairs were then ordered alike, and Wilson's interval for them holds.
     """
     z = normal_quantile(level)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         odds = np.log(area / (1 - area))
         half = z * np.sqrt(variance) / (area * (1 - area))
         low, high = (1 / (1 + np.exp(-(odds + sign * half))) for sign in (-1, 1))
-    end = ((area == 0) | (area == 1)) & np.isfinite(variance)
-    wide = wilson(area, pairs, level)
+    # sums of weights leave a perfect order next to 0 or 1
+    end = ((area <= _ROUNDING) | (area >= 1 - _ROUNDING)) & np.isfinite(variance)
+    wide = wilson(np.clip(area, 0, 1), pairs, level)
     return np.where(end, wide[0], low), np.where(end, wide[1], high)
 
 
@@ -310,7 +313,7 @@ def scores_by_group(
         if measure == "auc":
             positive = label == 1
             place = placements(group, n_groups, decision[:, 0], positive, w)
-            area = means_by_group(group[positive], n_groups, place[positive], w[positive])[0]
+            area = np.clip(means_by_group(group[positive], n_groups, place[positive], w[positive])[0], 0, 1)
             classes = np.stack([np.bincount(group[rows_], minlength=n_groups) for rows_ in (positive, ~positive)])
             fewest = classes.min(axis=0)
             low, high = auc_limits(area, auc_variance(group, n_groups, place, positive, w), fewest.astype(float), level)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, RelucidateError, shown
 from relucidate.features import Features
 from relucidate.layers import Floats
@@ -105,6 +106,8 @@ class Stability:
         if isinstance(output, int | np.integer) and not isinstance(output, bool) and 0 <= output < len(self.outputs):
             return int(output)
         raise ArgumentError(f"output is {output!r}; expected one of {shown(self.outputs, 12)} or its position.")
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per output and column, the most important of an output first.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import data
-from relucidate.errors import ArgumentError, clipped
+from relucidate.displaying import in_notebook
+from relucidate.errors import ArgumentError, ColumnError, TargetError, clipped
 from relucidate.features import Features
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
@@ -29,7 +30,7 @@ from relucidate.simplified import in_words
 from relucidate.sums import row_loss
 from relucidate.targets import as_values
 from relucidate.trees import Tree, cut_points
-from relucidate.unwrapping import Unwrapped, unwrap
+from relucidate.unwrapping import Unwrapped, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +53,10 @@ class Groups:
     Parameters
     ----------
     column : what the groups are of. names : (G,)
-    count : (G,) rows. share : (G,) by weight.
-    scores : (m, G) with intervals.
-    accepted, accepted_low, accepted_high : (G,) share predicted positive; NaN unless there are two classes.
+    count : (G,) rows, of the sample where the table has more. share : (G,) by weight.
+    scores : (m, G) with intervals, each for itself: they are not adjusted for the number of groups.
+    accepted, accepted_low, accepted_high : (G,) share predicted positive (of a softmax of two classes: the second); NaN
+        unless there are two classes.
     decision, decision_low, decision_high : (G, n_outputs) mean decision.
     coef : (G, n_outputs, n_features) mean coefficients of the local linear models that the rows use.
     """
@@ -99,8 +101,8 @@ class Segments:
     ----------
     kind : (n,) "rule", "regions" (several together) or "region".
     rule : (n,) in words, in the units of the features. regions : (n,) the regions of each; () for a rule.
-    count : (n,) rows of the table. share : (n,) by weight.
-    tested : (n,) rows that the scores rest on: of a rule, those of the half that it was not found on.
+    count : (n,) rows, of the sample where the table has more. share : (n,) by weight.
+    tested : (n,) rows that the scores rest on: of a rule, those of the half that it was not found on. None weighs 0.
     loss, loss_low, loss_high : (n,) mean loss. rest : (n,) mean loss of all other tested rows.
     claimed : (n,) mean loss that the network's own probabilities lead to expect; of a regression, that of the rest.
     scores : (m, n) all scores, with intervals.
@@ -135,6 +137,8 @@ class Segments:
     outputs: tuple[str, ...]
     n_rows: int
     caveat: str
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per segment, flagged ones first, then by what the loss exceeds the claimed one.
@@ -204,16 +208,19 @@ class Segments:
         """Return what matters most, a sentence a line."""
         word = SCORE_WORDS[self.measure]
         lines = [
-            f"{self.n_rows:,} rows, {word} {self.overall:.4f}{self.caveat}; {self.n_searched:,} rules and groups of regions, "
+            f"{_rows_in_words(self.n_rows)}, {word} {self.overall:.4f}{self.caveat}; "
+            f"{self.n_searched:,} rules and groups of regions, "
             f"found on one half of the rows, were tested on the other, and {self.n_regions:,} of {self.total_regions:,} "
             f"single regions with {LEAST_ROWS} rows at least"
         ]
         flagged = np.flatnonzero(self.flag)
-        if len(flagged) == 0:
+        if self.n_searched + self.n_regions == 0:
+            lines.append("these are too few rows to test anything on: nothing is said about where it does worse")
+        elif len(flagged) == 0:
             lines.append("in none of them does the network clearly do worse than elsewhere")
         for i in flagged:
             lines.append(
-                f"{self.rule[i]}: {self.count[i]:,} rows ({self.share[i]:.1%}), {word} {self.loss[i]:.4f} "
+                f"{_line(self.rule[i])}: {self.count[i]:,} rows ({self.share[i]:.1%}), {word} {self.loss[i]:.4f} "
                 f"[{self.loss_low[i]:.4f}, {self.loss_high[i]:.4f}] where {self.claimed[i]:.4f} would be expected (adjusted p "
                 f"{self.p[i]:.2g})"
             )
@@ -223,8 +230,11 @@ class Segments:
         g = self.groups
         if g is None:
             return []
+        column, names = _line(g.column), [_line(name) for name in g.names]
+        if len(names) == 1:
+            return [f"{column}: all rows are of one group, {names[0]}, so that there is nothing to compare"]
         lines = []
-        for i in range(1, len(g.names)):
+        for i in range(1, len(names)):
             parts: list[str] = []
             for name, value, low, high in (
                 (SCORE_WORDS[g.scores.measures[0]], *g.scores.of(g.scores.measures[0])),
@@ -233,13 +243,26 @@ class Segments:
             ):
                 apart = g.difference(value, low, high)
                 if np.isfinite(apart[0][i]) and not any(p.startswith(name) for p in parts):
-                    parts.append(f"{name} {apart[0][i]:+.4f} [{apart[1][i]:+.4f}, {apart[2][i]:+.4f}]")
+                    limits = (
+                        f"[{apart[1][i]:+.4f}, {apart[2][i]:+.4f}]" if np.isfinite(apart[1][i]) else "(no interval)"
+                    )
+                    parts.append(f"{name} {apart[0][i]:+.4f} {limits}")
             said = "; ".join(parts) or "no scores"
-            lines.append(f"{g.column} {g.names[i]} ({g.count[i]:,} rows) against {g.names[0]} ({g.count[0]:,}): {said}")
+            rows = _rows_in_words(int(g.count[i]))
+            lines.append(f"{column} {names[i]} ({rows}) against {names[0]} ({g.count[0]:,}): {said}")
         return lines
 
     def __repr__(self) -> str:
         return "\n".join(self.summary())
+
+
+def _rows_in_words(n: int) -> str:
+    return f"{n:,} row{'' if n == 1 else 's'}"
+
+
+def _line(text: str) -> str:
+    """Return a name on one line, what cannot be printed as "?", so that it cannot pass for another line."""
+    return "".join(c if c.isprintable() else "?" for c in text) or "(empty)"
 
 
 class _Rows(NamedTuple):
@@ -263,7 +286,8 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
     ----------
     u : from `relucidate.unwrap`.
     X, y : another table and its response, as for `unwrap`, or what `unwrap` made of it; by default the rows of `u`.
-    protected : what groups are compared by: the name of a column of X, or (n,) values; it need not be an input.
+    protected : what groups are compared by: the name of an input or of a column of X, or (n,) values. A missing value is
+        a group.
     most : how many rules, and how many single regions, are returned at most.
 
     Returns
@@ -272,9 +296,9 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
 
     Raises
     ------
-    ArgumentError : there is no response, `most` makes no sense, or `protected` is no column, has another length or too
-        many values.
-    DataError : the table does not fit the network.
+    ArgumentError : there is no response, X is of another network, `most` makes no sense, or `protected` has another length
+        or too many values.
+    TargetError : `protected` is no column. DataError : the table does not fit the network.
 
     Notes
     -----
@@ -286,13 +310,15 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
     Benjamini-Hochberg over what was tested. Single regions are tested on all rows, as no loss chose them. Intervals hold
     95 %, flags are at 5 %. Cost: features × rows of a half (50,000 at most) × 50.
     """
-    if most < 1:
-        raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")
-    if X is None and y is not None:
-        raise ArgumentError("y is given without X. Give the table that it belongs to.")
-    other = u if X is None else X if isinstance(X, Unwrapped) else unwrap(u.network, X, y)
-    if not other.has_y:
-        raise ArgumentError("segments compares with a response, and there is none. Unwrap with y, or give X and y.")
+    number = cast(Any, most)
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
+        raise ArgumentError(f"most is {clipped(most)}; expected a whole number, at least 1.")
+    other = table_of(u, X, y, "segments")
+    with np.errstate(over="ignore", invalid="ignore"):  # a variance above float64 is infinite: nothing can be told then
+        return _segments(u, other, X, protected, int(most))
+
+
+def _segments(u: Unwrapped, other: Unwrapped, X: Any, protected: Any, most: int) -> Segments:
     region_of: Any = np.arange(u.n_regions)
     if other is not u:
         region_of = u.regions_of_patterns(Patterns(other.sums.packed, u.network.n_bits))
@@ -391,7 +417,7 @@ def _measured(
         regions=regions,
         count=int(member.sum()),
         share=float(rows.weight[member].sum() / rows.weight.sum()),
-        tested=len(here),
+        tested=int((rows.weight[here] > 0).sum()),
         loss=float(loss[0][0]),
         low=max(float(low[0]), 0.0),
         high=float(high[0]),
@@ -427,10 +453,10 @@ def _flagged(found: list[_Found]) -> list[_Found]:
 
 def _single_regions(rows: _Rows, R: int, most: int) -> tuple[list[_Found], int]:
     """Return the regions whose p-values are smallest, adjusted over all that have enough rows, and how many have."""
-    seen = rows.region >= 0
-    count = np.bincount(rows.region[seen], minlength=R)
-    tested = np.flatnonzero((count >= LEAST_ROWS) & (count < len(rows.region)))
     w, v = rows.weight, rows.excess
+    seen = (rows.region >= 0) & (w > 0)
+    count = np.bincount(rows.region[seen], minlength=R)
+    tested = np.flatnonzero((count >= LEAST_ROWS) & (count < (w > 0).sum()))
     mean, variance, n = (part[tested] for part in means_by_group(rows.region[seen], R, v[seen], w[seen]))
     # of all other rows, from sums: a pass over the rows per region would take rows × regions
     weight = np.bincount(rows.region[seen], w[seen], R)[tested]
@@ -549,7 +575,7 @@ def _narrowed(parent: _Rule, codes: list[Any], cuts: list[Floats], v: Floats, w:
             with np.errstate(invalid="ignore", divide="ignore"):
                 centred = np.maximum(part[3] - part[2] ** 2 / np.maximum(part[0], 1), 1e-300)
                 score = part[2] / np.sqrt(centred)
-            score[(part[0] < LEAST_ROWS) | (part[0] > _NARROWED * len(rows))] = -np.inf
+            score[(part[0] < LEAST_ROWS) | (part[0] > _NARROWED * len(rows)) | np.isnan(score)] = -np.inf
             i = int(np.argmax(score))
             if score[i] > max(parent.score, 0):
                 member = parent.member.copy()
@@ -574,24 +600,28 @@ def _distinct(rules: list[_Rule], most: int, same: float) -> list[_Rule]:
 
 
 def _groups(u: Unwrapped, other: Unwrapped, rows: _Rows, protected: Any, X: Any) -> Groups:
-    values, column = _protected(other, protected, X, u.network.features)
-    text = np.array([_name(v) for v in values.tolist()], dtype=object)
-    names, code = np.unique(text[other.sample.row].astype(str), return_inverse=True)
+    values, column = _protected(other, protected, X)
+    cells = values.tolist()
+    missing = "missing" if "missing" not in cells else "missing value"
+    names, code = np.unique(np.array([_name(v, missing) for v in cells], dtype=str), return_inverse=True)
     if len(names) > MAX_GROUPS:
         raise ArgumentError(
             f"protected has {len(names):,} different values; at most {MAX_GROUPS} groups can be compared. Cut a number "
             "into ranges, or join rare levels."
         )
     size = np.bincount(code, minlength=len(names))
-    order = np.argsort(-size, kind="stable")
+    # differences are to the first, which has to weigh something
+    order = np.lexsort((-size, np.bincount(code, rows.weight, len(names)) == 0))
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     code, G, w = rank[code], len(names), rows.weight
     net = u.network
     scores = _scores_of(rows, np.arange(len(code)), code, G)
     accepted, low, high = np.full((3, G), np.nan)
-    if net.link == "logit" and net.n_outputs == 1:
-        accepted, _, n = means_by_group(code, G, (rows.decision[:, 0] > 0).astype(float), w)
+    two = {"logit": 1, "softmax": 2}.get(net.link) == net.n_outputs
+    if two:
+        reached = rows.decision[:, -1] > (rows.decision[:, 0] if net.link == "softmax" else 0)
+        accepted, _, n = means_by_group(code, G, reached.astype(float), w)
         low, high = wilson(accepted, n, LEVEL)
     centred = over_classes(rows.decision[:, :, None], net.link)[:, :, 0]
     parts = [means_by_group(code, G, centred[:, k], w) for k in range(net.n_outputs)]
@@ -625,35 +655,55 @@ def _mean_coef(v: Unwrapped, code: NDArray[Any], G: int, w: Floats) -> Floats:
     return out
 
 
-def _protected(other: Unwrapped, protected: Any, X: Any, features: Features) -> tuple[NDArray[Any], str]:
-    """Return the values of each row of the table (n,), and what they are called."""
+def _protected(other: Unwrapped, protected: Any, X: Any) -> tuple[NDArray[Any], str]:
+    """Return the values of each row of the sample, and what they are called."""
+    features, rows = other.network.features, other.sample.row
     if not isinstance(protected, str):
         values = as_values(protected, "protected")
         if values.ndim != 1 or len(values) != other.n_rows:
             raise ArgumentError(
                 f"protected has shape {values.shape}; the table has {other.n_rows:,} rows. Give one value per row."
             )
-        return values, "group"
+        name = getattr(protected, "name", None)
+        return values[rows], name if isinstance(name, str) and name else "group"
+    inputs = [name for name, _ in features.groups]
+    if protected in inputs:
+        return features.in_columns(other.sample.x)[inputs.index(protected)], protected
     if X is None or isinstance(X, Unwrapped):
         raise ArgumentError(
             f"protected is the column {clipped(protected)}, but what was unwrapped keeps no columns beside the inputs. "
             "Give X and y too, or the values of the column."
         )
-    source = data.open_source(X, protected, None, features)
-    if not source.reiterable:
-        raise ArgumentError("protected names a column of an iterator, which can be read only once. Give its values.")
-    parts = [batch.y for batch in source.batches() if batch.y is not None]
-    whole = (
-        parts[0]
-        if len({p.dtype for p in parts}) == 1 and len(parts) == 1
-        else np.concatenate([p.astype(object) for p in parts])
-    )
-    return whole, protected
+    return column_values(X, protected, features)[rows], protected
 
 
-def _name(value: Any) -> str:
+def column_values(X: Any, protected: str, features: Features) -> NDArray[Any]:
+    """Return the values of a protected column (n,) of a table; it need not be an input.
+
+    Raises
+    ------
+    ArgumentError : the table can be read only once. ColumnError, TargetError : there is no such column, or it holds neither
+        numbers nor text.
+    """
+    try:
+        source = data.open_source(X, protected, None, features)
+        if not source.reiterable:
+            raise ArgumentError(
+                "protected names a column of an iterator, which can be read only once. Give its values."
+            )
+        parts = [batch.y for batch in source.batches() if batch.y is not None]
+    except (ColumnError, TargetError) as error:
+        # it is read as a target is, and a reader knows it by another name
+        raise type(error)(str(error).replace("y is ", "protected is ", 1)) from None
+    if len(parts) == 1:
+        return np.asarray(parts[0])
+    same = len({part.dtype for part in parts}) == 1
+    return np.concatenate(parts if same else [part.astype(object) for part in parts])
+
+
+def _name(value: Any, missing: str) -> str:
     if value is None or value != value:
-        return "missing"
+        return missing
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, NumericalOverflowError, UnfaithfulError, clipped, shown
 from relucidate.exact import Bounds, thresholds
 from relucidate.grouping import distinct
@@ -86,6 +87,8 @@ class Shapley:
     def __repr__(self) -> str:
         n = len(self.values)
         return f"Shapley values of {n:,} row{'s' * (n != 1)} on the {self.scale}; they add up to {self.gap:.1e}. {self.note}"
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per row, output and column: ``row``, ``output``, ``feature``, ``value``, ``shapley``."""

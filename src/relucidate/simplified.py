@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError
 from relucidate.features import Features
 from relucidate.grouping import PatternIndex, distinct, nearest_patterns
@@ -176,6 +177,8 @@ class Curve:
     rule: str
     measure: str
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number of models: ``n_models``, ``loss``, ``error``, ``chosen``."""
         import pandas as pd
@@ -291,6 +294,8 @@ class Simplified:
             return [int(self.count[m])] * max(1, len(self.conditions()[m]))
         leaves = np.bincount(route.tree.assign(self.sample.x), minlength=route.tree.n_leaves)
         return leaves[route.model == m].tolist()
+
+    _repr_html_ = in_notebook
 
     def table(self) -> pd.DataFrame:
         """Return one row per model: ``rule``, ``count``, ``share``, ``response_mean``, ``intercept``, ``coef: feature``.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from relucidate import trees
 from relucidate.compressing import compress
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.features import Features
 from relucidate.flattening import Flattened
@@ -294,6 +295,8 @@ class Coefficients:
     frame: pd.DataFrame = field(repr=False)
     note: str
 
+    _repr_html_ = in_notebook
+
     def to_frame(self) -> pd.DataFrame:
         """Return the table."""
         return self.frame.copy()
@@ -400,6 +403,8 @@ class Comparison:
 
     rows: tuple[Mapping[str, Any], ...]
     on: str
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per method: ``method``, ``n_models``, scores, ``fidelity`` (variance of decisions explained)."""

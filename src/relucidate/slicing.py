@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from relucidate.boundaries import Boundary, Decided, Edges, class_boundary, edges_of, level_boundary, no_boundary
 from relucidate.cutting import TOLERANCE, Cutter, Indices, Part, areas, as_one, bits_of, starts_of, summed, taken
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped, shown
 from relucidate.facets import neurons_in_words, switches_of
 from relucidate.grouping import Codes, PatternIndex
@@ -332,6 +333,8 @@ class Slice2D:
         return LocalLines(models[hit], segment[hit], count[models[hit]], len(models))
 
     # ---------------------------------------------------------------- tables and words
+
+    _repr_html_ = in_notebook
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per polygon, largest first.

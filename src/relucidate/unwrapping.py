@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate import data, saving, targets
+from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, NumericalOverflowError, UnfaithfulError, clipped, shown
 from relucidate.exact import thresholds
 from relucidate.grouping import Codes, PatternIndex
@@ -286,6 +287,8 @@ class Unwrapped:
         return {"global_mse": mse, "global_r2": _r2(np.full(len(mse), self.sums.total_variance().mean()), mse)}
 
     # ---------------------------------------------------------------- tables
+
+    _repr_html_ = in_notebook
 
     def table(self, *, global_scores: int | Literal["all"] = GLOBAL_SCORES, maps: bool | None = None) -> pd.DataFrame:
         """Return one row per region, largest first.
@@ -766,3 +769,48 @@ def _equal_maps(coef: Floats, intercept: Floats, scale: Floats, tolerance: float
             label[i] = len(leaders)
             leaders.append(int(i))
     return label
+
+
+_COMPARED_ROWS = 256  # on which two networks are compared
+
+
+def table_of(u: Unwrapped, X: Any, y: Any, verb: str) -> Unwrapped:
+    """Return the rows with a response that a verb looks at: those of `u`, or another table unwrapped with its network.
+
+    Raises
+    ------
+    ArgumentError : `u` is no result of `unwrap`, X was unwrapped with another network or its regions were joined, y is
+        given twice or without X, or there is no response.
+    """
+    u = unwrapped(u)
+    if X is None and y is not None:
+        raise ArgumentError("y is given without X. Give the table that it belongs to.")
+    if isinstance(X, Unwrapped) and y is not None:
+        raise ArgumentError("y is given twice: with X, which was unwrapped with its response, and as y. Leave y out.")
+    other = u if X is None else X if isinstance(X, Unwrapped) else unwrap(u.network, X, y)
+    refuse_other_network(u, other, "X")
+    if other is not u and other.n_regions != len(other.patterns):
+        raise ArgumentError(
+            "X is a result whose equal regions were joined, so that the rows of each pattern are not known. Give the table "
+            "itself."
+        )
+    if not other.has_y:
+        raise ArgumentError(f"{verb} compares with a response, and there is none. Unwrap with y, or give X and y.")
+    return other
+
+
+def refuse_other_network(u: Unwrapped, other: Unwrapped, name: str) -> None:
+    """Refuse a table that was unwrapped with another network than `u`.
+
+    Raises
+    ------
+    ArgumentError : it is one.
+    """
+    a, b = u.network, other.network
+    same = (a.n_bits, a.n_features, a.n_outputs, a.link) == (b.n_bits, b.n_features, b.n_outputs, b.link)
+    if same and a is not b:
+        rows = slice(0, _COMPARED_ROWS)
+        ours, theirs = a.decision(other.sample.x[rows]), other.sample.decision[rows]
+        same = bool((np.abs(ours - theirs) <= 1e-6 * (1 + np.abs(theirs))).all())
+    if not same:
+        raise ArgumentError(f"{name} was unwrapped with another network. Unwrap it with that of u.")

@@ -20,6 +20,7 @@ from relucidate.plot.parts import (
     VERMILION,
     axes_for,
     characters,
+    compact,
     finished,
     inches,
     label_rows,
@@ -84,6 +85,7 @@ def _one(result: BoundaryDistances, i: int, ax: Axes | None, most: int) -> Axes:
     ax.axvline(0, color=QUIET, linewidth=0.7, zorder=3)
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.locator_params(axis="x", nbins=3 if inches(ax)[0] < NARROW else 6)
+    ax.xaxis.set_major_formatter(compact)
     ax.set_xlabel(f"change ({_spread_unit(result)})")
     said = []
     if changes:
@@ -152,6 +154,7 @@ def _many(result: BoundaryDistances, ax: Axes | None) -> Axes:
         panel.set_ylim(0, 1.02)
         panel.set_yticks([0, 1], ["0 %", "100 %"], fontsize=SMALL)
         panel.locator_params(axis="x", nbins=4 if narrow else 7)
+        panel.xaxis.set_major_formatter(compact)
         panel.grid(color=GRID, linewidth=0.7)
         panel.set_title(
             f"decided {short(sides[k], NAME)}: {counts[k]:,} row{'s' * int(counts[k] != 1)}",

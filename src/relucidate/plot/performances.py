@@ -17,16 +17,21 @@ from relucidate.plot.parts import (
     CHARACTER,
     GRID,
     LINE,
+    NAME,
     NARROW,
     ONE,
     QUIET,
     SMALL,
     TWO,
     VERMILION,
+    all_of,
     axes_for,
     characters,
+    compact,
+    counted,
     finished,
     inches,
+    is_are,
     label_rows,
     short,
 )
@@ -50,9 +55,9 @@ _ROW = 0.19  # inches that a row with a label needs
 _STEP = 0.34  # inches of a row with its label above it
 
 
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ArgumentError(f"{name} is {clipped(value)}; expected at least 1.")
+def _at_least_one(name: str, value: Any) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"{name} is {clipped(value)}; expected a whole number, at least 1.")
 
 
 def _measure(measures: tuple[str, ...], measure: str | None) -> str:
@@ -94,7 +99,7 @@ def performance(
     ax : to draw on; a new figure by default.
     kind : "bubbles", a point per region beside the diagonal, or "bars", both scores of the largest regions.
     measure : "auc", "accuracy", "log_loss" or "mse"; by default the one to read first.
-    intervals : how many of the largest regions have their intervals and numbers drawn as bubbles.
+    intervals : how many of the largest regions have their intervals and numbers drawn as bubbles, at least 1.
     most : bars; fewer where there is no room.
 
     Raises
@@ -109,12 +114,16 @@ def performance(
     if kind not in get_args(Kind):
         raise ArgumentError(f"kind is {clipped(kind)}; expected 'bubbles' or 'bars'.")
     _at_least_one("most", most)
+    _at_least_one("intervals", intervals)
     name = _measure(result.measures, measure)
     local, overall = result.local.of(name), result.overall.of(name)
     order = result.order
     known = order[(np.isfinite(local[0]) & np.isfinite(overall[0]))[order]]
     if len(known) == 0:
-        raise ArgumentError(f"No region has {_WORDS[name].split(' (')[0]} on its own rows and on all: nothing to draw.")
+        raise ArgumentError(
+            f"No region has {_WORDS[name].split(' (')[0]} both on its own rows and on all: nothing to draw. Name another "
+            f"measure of {shown(result.measures)}, or score more models: the `most` of diagnose.performance."
+        )
     return (_bubbles if kind == "bubbles" else _bars)(result, ax, name, known, intervals if kind == "bubbles" else most)
 
 
@@ -123,8 +132,10 @@ def _network(result: Performance, name: str) -> float:
 
 
 def _covered(result: Performance, n: int, drawn: NDArray[np.intp], words: str) -> str:
-    share = result.share[drawn].sum()
-    return f"{n:,} of {len(result.count):,} regions ({share:.0%} of the rows) are shown: {words}"
+    share, R = result.share[drawn].sum(), len(result.count)
+    if n == R:
+        return f"{all_of(n, 'region').capitalize()} ({share:.0%} of the rows)"
+    return f"{n:,} of {R:,} regions ({share:.0%} of the rows) {is_are(n)} shown: {words}"
 
 
 def _bubbles(result: Performance, ax: Axes | None, name: str, known: NDArray[np.intp], intervals: int) -> Axes:
@@ -142,7 +153,9 @@ def _bubbles(result: Performance, ax: Axes | None, name: str, known: NDArray[np.
     ends = [np.zeros(0), np.zeros(0)]
     if len(known) <= _FEW:  # with more, one wide interval would press all points together
         ends = [np.concatenate([v[first] for v in held[1:]]) for held in (overall, local)]
-    spans = [_span(np.concatenate([x, [theirs], ends[0]]), name), _span(np.concatenate([y, ends[1]]), name)]
+    # differences that the rows cannot tell must not fill the picture
+    known_within = [v[0] for v in result.network.of(name) if np.isfinite(v[0])]
+    spans = [_span(np.concatenate([x, known_within, ends[0]]), name), _span(np.concatenate([y, ends[1]]), name)]
     ax.set_xlim(*spans[0])
     ax.set_ylim(*spans[1])
     ax.axline((theirs, theirs), slope=1, color=QUIET, linewidth=0.8, zorder=1)
@@ -159,16 +172,24 @@ def _bubbles(result: Performance, ax: Axes | None, name: str, known: NDArray[np.
             note.set(fontsize=SMALL, color="black", parse_math=False)
     ax.grid(color=GRID, linewidth=0.7)
     ax.locator_params(nbins=5 if wide > 4 else 4)
+    _plain_numbers(ax.xaxis, ax.yaxis)
     score = _WORDS[name]
     ax.set_xlabel(f"{score} of the local model on all rows")
     ax.set_ylabel(f"{score} on its own rows")
     better = "Above" if name in ("auc", "accuracy") else "Below"
+    barred = f"the {len(first):,} largest, some of them with their number" if len(first) > 1 else "the largest"
     caption = (
         f"{_covered(result, len(known), known, 'those with both scores')}; area: rows. {better} the line a model does better "
-        f"on its own rows. Dashed: the network on all rows, {theirs:.4g}. Bars: {result.level:.0%} intervals of the "
-        f"{len(first):,} largest, some of them with their number{result.caveat}."
+        f"on its own rows. Dashed: the network on all rows, {theirs:.4g}. Bars: {result.level:.0%} intervals of "
+        f"{barred}{result.caveat}."
     )
     return finished(ax, "Local models on their own rows and on all rows", caption)
+
+
+def _plain_numbers(*axes: Any) -> None:
+    """Write the numbers of axes out, without a power or an offset at the end, which no one reads."""
+    for axis in axes:
+        axis.set_major_formatter(compact)
 
 
 def _span(values: Floats, name: str) -> tuple[float, float]:
@@ -190,8 +211,9 @@ def _bars(result: Performance, ax: Axes | None, name: str, known: NDArray[np.int
     ax.axvline(theirs, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)))
     ax.set_ylim(len(kept) + 0.4, -0.6)
     ax.legend(loc="lower right", ncols=2, fontsize=SMALL, borderaxespad=0.1, **_OPAQUE)
-    label_rows(ax, y, [f"region {r}: {result.count[r]:,} rows" for r in kept])
+    label_rows(ax, y, [f"region {r}: {_rows(result.count[r])}" for r in kept])
     ax.locator_params(axis="x", nbins=5)
+    _plain_numbers(ax.xaxis)
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_xlabel(_WORDS[name])
     caption = (
@@ -266,6 +288,7 @@ def exposure(result: Exposure, ax: Axes | None = None, *, which: str | None = No
         panel.tick_params(axis="x", labelsize=SMALL)
         panel.xaxis.label.set_fontsize(SMALL)
         panel.locator_params(axis="x", nbins=max(2, int(width / 0.5)))
+        _plain_numbers(panel.xaxis)
         panel.grid(axis="x", color=GRID, linewidth=0.7)
         note = panel.annotate(words_above, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points")
         note.set(fontsize=SMALL, fontweight="bold")
@@ -307,8 +330,12 @@ def _exposure_words(result: Exposure, i: int, with_loss: bool, kept: NDArray[np.
     losses = f" Lines: {1 - result.alpha:.0%} intervals." if with_loss else ""
     p = "p < 0.001" if d.p < 0.001 else f"p = {d.p:.2g}"
     held = f"{result.share[0][kept].sum():.0%} of {train} and {result.share[i][kept].sum():.0%} of {d.name}"
+    R = len(result.patterns)
+    which = (
+        f"The {len(kept):,} largest of {R:,} regions hold" if len(kept) < R else f"{all_of(R, 'region').capitalize()}:"
+    )
     return (
-        f"The {len(kept):,} largest of {len(result.patterns):,} regions hold {held}. Bars: {train}; points: {d.name}, filled "
+        f"{which} {held}. Bars: {train}; points: {d.name}, filled "
         f"where the share differs or the loss is larger (adjusted).{losses} Family-wise {p}. Stability index {d.psi:.3f}, "
         f"{d.psi_expected:.3f} without drift. New patterns: {d.unseen_share:.2%} of {d.n_rows:,} rows, "
         f"{d.unseen_expected:.2%} expected{distance}{result.caveat}."
@@ -344,12 +371,13 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
     wide, high = inches(ax)
     limit = characters(0.86 * wide, SMALL)
     parts = [
-        (rule, f": {n:,} rows ({p:.1%})") for rule, n, p in zip(result.rule, result.count, result.share, strict=True)
+        (_with_short_names(rule, result.features), f": {_rows(n)} ({p:.1%})")
+        for rule, n, p in zip(result.rule, result.count, result.share, strict=True)
     ]
     named = []
     if g is not None:
         named = [
-            (f"{g.column} = {name}", f": {n:,} rows ({p:.1%})")
+            (f"{g.column} = {name}", f": {_rows(n)} ({p:.1%})")
             for name, n, p in zip(g.names, g.count, g.share, strict=True)
         ]
     lines = max(_wrapped(*part, limit).count("\n") + 1 for part in [*parts[:most], *named])
@@ -381,6 +409,7 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.locator_params(axis="x", nbins=4 if wide < NARROW else 7)
+    _plain_numbers(ax.xaxis)
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_xlabel(f"mean {_WORDS[result.measure]}")
     caption = (
@@ -391,6 +420,18 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
     if g is not None:
         caption += f". Squares: {shown_groups:,} of {n_groups:,} groups"
     return finished(ax, "Where the network does worst", f"{caption}{result.caveat}.")
+
+
+def _rows(n: int) -> str:
+    return counted(int(n), "row")
+
+
+def _with_short_names(rule: str, names: tuple[str, ...]) -> str:
+    """Return a rule in which long names are cut, so that what is said of them has room."""
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > NAME:
+            rule = rule.replace(name, short(name, NAME))
+    return rule
 
 
 def _fill(note: Any, part: tuple[str, str], limit: int, width: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relucidate.extrapolating import Extrapolation, Rejection
+from relucidate.extrapolating import LEAST_JUDGED, Extrapolation, Rejection
 from relucidate.plot.parts import (
     BLUE,
     GRID,
@@ -17,12 +17,16 @@ from relucidate.plot.parts import (
     TEXT,
     VERMILION,
     axes_for,
+    compact,
+    counted,
     finished,
     inches,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from relucidate.network import Network
 
 _BINS = np.linspace(0.0, 1.0, 21)
 _NAMES = {"trust": "trust", "row distance": "plain distance"}
@@ -53,13 +57,16 @@ def extrapolation(result: Extrapolation, ax: Axes | None = None) -> Axes:
         high = (1 - gap - top) * 0.62
         above, below = ax.inset_axes((0, 1 - top - high, 1, high)), ax.inset_axes((0, 0, 1, 1 - gap - top - high))
         _styled(above)
-        _curves(above, curve, result.network.is_classifier)
+        _curves(above, curve, result.network)
     _styled(below)
     _distribution(below, result)
     return finished(ax, "Where the network can be trusted", _caption(result))
 
 
-def _curves(ax: Any, curve: Rejection, classifier: bool) -> None:
+def _curves(ax: Any, curve: Rejection, network: Network) -> None:
+    loss = "mean log-loss" if network.is_classifier else "mean squared error"
+    if not network.is_classifier and network.n_outputs > 1:
+        loss = "mean sum of squared errors"
     looks: tuple[tuple[str, str], ...] = ((BLUE, "-"), (VERMILION, "--"))
     for k, order in enumerate(curve.orders):
         colour, line = looks[k]
@@ -68,8 +75,9 @@ def _curves(ax: Any, curve: Rejection, classifier: bool) -> None:
     ax.axhline(curve.overall, color=QUIET, linewidth=0.8, label="random order")
     ax.set_xlim(0, curve.share[-1])
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.yaxis.set_major_formatter(compact)  # a power above the axis would lie on the legend
     ax.set_xlabel("rows rejected, least trusted first")
-    ax.set_ylabel(f"mean {'log-loss' if classifier else 'squared error'}\nof the rows left")
+    ax.set_ylabel(f"{loss}\nof the rows left")
     ax.locator_params(axis="y", nbins=5)
     ax.locator_params(axis="x", nbins=6)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=SMALL, frameon=False, borderaxespad=0.1,
@@ -107,7 +115,9 @@ def _caption(result: Extrapolation) -> str:
     new, n = int((~result.seen).sum()), len(result)
     said = f"{new:,} of {n:,} rows have a pattern that no training row has{result.caveat}."
     c = result.calibration
-    if c is not None:
+    if c is not None and c.n < LEAST_JUDGED:
+        said += f" {counted(c.n, 'row')} cannot tell whether the score is right: {LEAST_JUDGED} at least are needed."
+    elif c is not None:
         said += (
             f" Among the least trusted tenth the loss is {c.ratio[0]:.2f} times that of the rest ({c.ratio_lower[0]:.2f} to "
             f"{c.ratio_upper[0]:.2f})"
