@@ -10,6 +10,7 @@ ARGS ?=
 VENV := .venv
 DEMO := .venv-demo
 PINS := build/pins
+AXE := build/axe/package/axe.min.js
 PIP := -m pip install --quiet --quiet --disable-pip-version-check --no-input
 # One thread of linear algebra a process: the tests are already spread over processes.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -55,8 +56,15 @@ test-long: $(VENV)/.installed  ## run the slow tests
 	@$(VENV)/bin/python -m pytest -q -m "slow and not browser" $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
 
 .PHONY: test-browser
-test-browser: $(VENV)/.installed  ## run the tests that open pages in Chromium, which must be installed
+test-browser: $(VENV)/.installed $(AXE)  ## run the tests that open pages in Chromium; that and npm must be installed
 	@$(VENV)/bin/python -m pytest -q -m browser $(ARGS) tests/browser
+
+# The accessibility checker; the tests compare its hash.
+$(AXE):
+	@command -v npm >/dev/null || { echo "npm not found: it fetches the accessibility checker (on Debian the package npm)" >&2; exit 1; }
+	@mkdir -p build/axe
+	@cd build/axe && npm pack --silent axe-core@4.14.1 >/dev/null && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+	@touch $@
 
 .PHONY: lint
 lint: $(VENV)/.installed  ## check style, formatting, types and the direction of imports

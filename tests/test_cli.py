@@ -18,7 +18,7 @@ import relucidate as rl
 from relucidate.examples import home_lending
 
 LOANS = home_lending()
-MODEL, TRAIN = str(LOANS.model), str(LOANS.train)
+MODEL, TRAIN, TEST = str(LOANS.model), str(LOANS.train), str(LOANS.test)
 
 
 def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -70,7 +70,29 @@ def test_demo_and_report_write_one_page(tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "credit_score" in page
     run("report", MODEL, TRAIN, "-t", "default", "-o", "mine.html", "--quiet", cwd=tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.html", "report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.html", "mine.json", "report.html", "report.json"]
+    facts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert facts["schema"] == "relucidate report 1"
+    assert {"label": "local linear models", "value": "331"} in facts["summary"]["facts"]
+
+
+def test_a_report_takes_other_rows_and_writes_over_nothing_but_a_report(tmp_path):
+    other = ("--test", TEST, "--expect", "credit_score=-", "--protected", "age_group")
+    run("report", MODEL, TRAIN, "-t", "default", *other, "-o", "page.html", "-q", cwd=tmp_path)
+    before = (tmp_path / "page.json").read_bytes()
+    run("report", MODEL, TRAIN, "-t", "default", *other, "-o", "page.html", "-q", cwd=tmp_path)
+    assert (tmp_path / "page.json").read_bytes() == before
+    (tmp_path / "page.json").write_text('{"mine": 1, "schema": "of my own"}', encoding="utf-8")
+    page = (tmp_path / "page.html").read_bytes()
+    done = run("report", MODEL, TRAIN, "-o", "page.html", cwd=tmp_path, code=2)
+    assert "page.json is there and is no report" in done.stderr
+    assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))["mine"] == 1
+    assert (tmp_path / "page.html").read_bytes() == page
+    done = run("report", MODEL, TRAIN, "-o", "x.html", "--expect", "credit_score=down", cwd=tmp_path, code=2)
+    assert "credit_score=down" in done.stderr
+    done = run("report", MODEL, TRAIN, "-t", "default", "-o", "x.html", "--protected", "nobody", cwd=tmp_path, code=2)
+    assert "nobody" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "page.json"]
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,15 @@ from relucidate.cli_parts import (
     Target,
     Weight,
     command_line,
+    groups_of,
     load_network,
     print_json,
     print_summary,
     refuse_inputs,
+    signs,
     simplified_of,
     some,
+    unwrap_other,
     unwrap_table,
     watching,
 )
@@ -153,6 +156,14 @@ def report(
     data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="HTML file to write.")] = Path("report.html"),
     target: Target = None,
+    test: Annotated[
+        str | None, typer.Option("--test", help="Other rows: how they differ, and how far to trust the network there.")
+    ] = None,
+    protected: Annotated[str | None, typer.Option("--protected", help="Column whose groups are compared.")] = None,
+    expect: Annotated[
+        list[str] | None, typer.Option("--expect", help="Sign expected of a feature: income=+; may be given again.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", help="How many single rows the page may hold.", min=0)] = 0,
     weight: Weight = None,
     link: Link = None,
     features: Names = None,
@@ -161,23 +172,38 @@ def report(
     architecture: Architecture = None,
     normalise: Normalise = False,
     models: Annotated[
-        int | None, typer.Option("--models", help="Also put so many linear models in its place, in a section.", min=1)
+        int | None, typer.Option("--models", help="Also put so many linear models in its place, in a chapter.", min=1)
     ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write one self-contained page: the network, its local linear models, how exact they are."""
+    """Write one self-contained page: what the network does, how exactly that is known, how far it can be trusted."""
+    from relucidate.html import check_place
     from relucidate.html import report as write
-    from relucidate.outputs import atomic_file
 
-    refuse_inputs(out, [model, *data])
-    with watching(quiet) as progress, atomic_file(out) as file:
+    refuse_inputs(out, [model, *data, *([test] if test else [])])
+    check_place(out)
+    with watching(quiet) as progress:
         network = load_network(model, link, features, inputs, output, architecture, normalise)
         u = unwrap_table(network, data, target, weight, seed, progress)
-        write(u, file, reproduce=command_line(), simplified=simplified_of(u, models, seed))
+        other = None if test is None else unwrap_other(u, test, target, weight)
+        judged, read = (other, [str(test)]) if other is not None and other.has_y else (u, data)
+        write(
+            u,
+            out,
+            X_test=other,
+            X=None if protected is None else judged,
+            protected=None if protected is None else groups_of(judged, read, protected),
+            expected=signs(expect or [], u.network.features),
+            rows=rows,
+            simplified=simplified_of(u, models, seed),
+            reproduce=command_line(),
+            files=[*data, *([test] if test else [])],
+            progress=None if quiet else progress.doing,
+        )
     if not quiet:
         print_summary(u)
-        print(f"wrote {out}")
+        print(f"wrote {out.resolve()} and {out.with_suffix('.json').name}")
 
 
 @app.command()
@@ -261,4 +287,15 @@ def demo(
         print(
             "A network that predicts mortgage default, trained on 20,000 simulated loans (see examples/home_lending).\n"
         )
-    report(str(example.model), [str(example.train)], out, target=example.target, models=8, quiet=quiet)
+    report(
+        str(example.model),
+        [str(example.train)],
+        out,
+        target=example.target,
+        test=str(example.test),
+        protected="age_group",
+        expect=["credit_score=-", "loan_to_value=+", "debt_to_income=+"],
+        rows=40,
+        models=8,
+        quiet=quiet,
+    )

@@ -213,9 +213,11 @@ class Extrapolation:
     def summary(self) -> list[str]:
         """Return what matters most, a sentence a line."""
         n, new, out = len(self), int((~self.seen).sum()), int((self.outside_feature >= 0).sum())
+        low = int((self.trust < 0.01).sum())
         lines = [
-            f"{new:,} of {n:,} rows ({new / n:.1%}) have an activation pattern that no training row has; {out:,} are outside the "
-            f"range of a feature; {int((self.trust < 0.01).sum()):,} have a trust below 0.01{self.caveat}.",
+            f"{new:,} of {n:,} row{'s' * (n != 1)} ({new / n:.1%}) {'has' if new == 1 else 'have'} an activation pattern that no "
+            f"training row has; {out:,} {'is' if out == 1 else 'are'} outside the range of a feature; {low:,} "
+            f"{'has' if low == 1 else 'have'} a trust below 0.01{self.caveat}.",
         ]
         order = np.argsort(-self.weight, kind="stable")[:3]
         said = ", ".join(
@@ -233,14 +235,18 @@ def _judgement(c: Rejection) -> list[str]:
         return [f"{rows} with a response cannot tell whether the score is right: {LEAST_JUDGED} at least are needed."]
 
     def times(k: int) -> str:
-        interval = f"{c.level:.0%} interval {c.ratio_lower[k]:.2f} to {c.ratio_upper[k]:.2f}"
-        return f"{c.ratio[k]:.2f} times that of the rest ({interval})"
+        return f"{c.ratio[k]:.2f} times that of the rest ({c.level:.0%} {between(c.ratio_lower[k], c.ratio_upper[k])})"
+
+    def between(low: float, high: float, word: str = "interval ", digits: int = 2) -> str:
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return "interval not known"
+        return f"{word}{low:.{digits}f} to {high:.{digits}f}"
 
     lines = [f"Among the least trusted tenth of {c.n:,} rows the loss is {times(0)}; by a random order it would be 1."]
     if len(c.orders) > 1:
         lines.append(
             f"By the plain distance to the nearest training row it is {times(1)}; ours over that: {c.gain:.2f} "
-            f"({c.gain_lower:.2f} to {c.gain_upper:.2f})."
+            f"({between(c.gain_lower, c.gain_upper, '')})."
         )
     if not np.isnan(c.surprise[0]):
         worse = (
@@ -252,9 +258,9 @@ def _judgement(c: Rejection) -> list[str]:
         )
         lines.append(
             f"Measured by the loss that the network itself expects of its probabilities, the ratio is {c.surprise[0]:.2f} "
-            f"({c.surprise_lower[0]:.2f} to {c.surprise_upper[0]:.2f}), {worse}. In excess of that loss: "
-            f"{c.excess_tenth[0]:.3f} per row there, {c.excess_rest[0]:.3f} in the rest (interval of the difference "
-            f"{c.excess_lower[0]:.3f} to {c.excess_upper[0]:.3f})."
+            f"({between(c.surprise_lower[0], c.surprise_upper[0], '')}), {worse}. In excess of that loss: "
+            f"{c.excess_tenth[0]:.3f} per row there, {c.excess_rest[0]:.3f} in the rest "
+            f"({between(c.excess_lower[0], c.excess_upper[0], 'interval of the difference ', 3)})."
         )
     return lines
 

@@ -26,7 +26,7 @@ FEW = "few rows"
 RANK = "rank-deficient or ill-conditioned rows"
 CHANCE = "worse than chance"
 MEAN = "worse than the mean"
-FAR = "coefficients far from its neighbours'"
+FAR = "coefficients unlike its neighbours"
 
 _CELLS = 2**23  # held at a time
 _ALIAS = 1e-9  # of the largest singular value of all rows: below, features are copies of others in the whole table
@@ -213,7 +213,7 @@ def reliability(
     - "worse than chance": the skill is below `min_skill`. Two classes: ``2 AUC − 1``; several classes:
       ``1 − (1 − accuracy) / (1 − share of the commonest class)``; several yes/no outputs: ``1 − log-loss / entropy of the
       observed shares``. For a regression "worse than the mean": R². All on the region's own rows, estimates without interval.
-    - "coefficients far from its neighbours'": ``|b_r − m_r| / s > max_distance``. b_r are the region's coefficients per
+    - "coefficients unlike its neighbours": ``|b_r − m_r| / s > max_distance``. b_r are the region's coefficients per
       standard deviation of the features, all outputs in one vector (of a softmax less their mean over classes); m_r is
       the mean, by weight, of those of the nearest regions by mean row (features in standard deviations; ties to the larger
       region); s is the root of the weighted mean of ``|b_r − mean|²`` over all regions. At 1 the neighbours say no more

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95  # of intervals; flags are at 1 - LEVEL
 LEAST_ROWS = 30  # of a segment, in each half
 MAX_GROUPS = 20
+_LEAST_OTHERS = 5  # that a segment is compared with
 _THRESHOLDS = 16  # per feature, at quantiles
 _CONDITIONS = 3  # of a rule
 _BEAM = 24
@@ -456,7 +457,7 @@ def _single_regions(rows: _Rows, R: int, most: int) -> tuple[list[_Found], int]:
     w, v = rows.weight, rows.excess
     seen = (rows.region >= 0) & (w > 0)
     count = np.bincount(rows.region[seen], minlength=R)
-    tested = np.flatnonzero((count >= LEAST_ROWS) & (count < (w > 0).sum()))
+    tested = np.flatnonzero((count >= LEAST_ROWS) & (count <= (w > 0).sum() - _LEAST_OTHERS))
     mean, variance, n = (part[tested] for part in means_by_group(rows.region[seen], R, v[seen], w[seen]))
     # of all other rows, from sums: a pass over the rows per region would take rows × regions
     weight = np.bincount(rows.region[seen], w[seen], R)[tested]
@@ -500,12 +501,12 @@ def _searched(rows: _Rows, first_half: NDArray[np.bool_], most: int, rng: np.ran
     for rule in _best_rules(rows, searched, most):
         tree, leaf = _as_tree(rule.conditions, rows.x.shape[1])
         member = tree.assign(rows.x) == leaf
-        if _enough(rows, member & ~first_half):
+        if _enough(rows, member, ~first_half):
             found.append(_measured(rows, member, ~first_half, "rule", in_words(tree, leaf, rows.network.features), ()))
     together = _regions_together(rows, half)
     if len(together) > 1:
         member = np.isin(rows.region, together)
-        if _enough(rows, member & ~first_half):
+        if _enough(rows, member, ~first_half):
             shown = ", ".join(str(r) for r in together[:4])
             shown += f" and {len(together) - 4:,} more" if len(together) > 4 else ""
             regions = tuple(together.tolist())
@@ -513,8 +514,10 @@ def _searched(rows: _Rows, first_half: NDArray[np.bool_], most: int, rng: np.ran
     return _flagged(found)
 
 
-def _enough(rows: _Rows, member: NDArray[np.bool_]) -> bool:
-    return bool((rows.weight[member] > 0).sum() >= LEAST_ROWS)
+def _enough(rows: _Rows, member: NDArray[np.bool_], tested: NDArray[np.bool_]) -> bool:
+    """Return whether a segment has rows enough to be tested, and others to be compared with."""
+    counts = tested & (rows.weight > 0)
+    return bool((member & counts).sum() >= LEAST_ROWS and (~member & counts).sum() >= _LEAST_OTHERS)
 
 
 def _regions_together(rows: _Rows, half: NDArray[np.intp]) -> NDArray[np.intp]:

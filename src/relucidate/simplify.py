@@ -682,6 +682,7 @@ class _Study:
                 found[key] = _Fit(self.loss(decision, self.held), decision)
         return found
 
+    @one_thread()
     def carried_out(self, method: str, plans: Sequence[_Plan], n_models: int | None, max_models: int) -> Simplified:
         """Return the best plan, by held-out loss, made anew on all rows."""
         sizes = _sizes(n_models, max_models)
@@ -1012,12 +1013,14 @@ class _CellPath:
 
     def route(self, n_models: int) -> Route | None:
         from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
 
         some = np.random.default_rng(self.random_state).permutation(len(self.x))[:CELL_ROWS]
         z = self.x[some] / self.scale
         if len(np.unique(z, axis=0)) < n_models:
             return None
-        with one_thread():
+        # threads that wait for each other in a loop are many times slower where other work has the processors
+        with one_thread(), threadpool_limits(1, user_api="openmp"):
             means = KMeans(n_models, n_init=4, random_state=self.random_state).fit(z, sample_weight=self.weight[some])
         return ByCentre(means.cluster_centers_ * self.scale, self.scale, np.arange(n_models))
 

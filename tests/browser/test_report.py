@@ -1,18 +1,22 @@
 """The report in a browser: what the script does, that nothing is executed or fetched, that nothing overlaps."""
 
+import io
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from browsing import click, opened, typed
+from relucidate.complexities import complexity
 from relucidate.features import Features
 from relucidate.html import report
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network
+from relucidate.reliabilities import reliability
+from relucidate.simplify import merge
 from relucidate.unwrapping import Unwrapped, unwrap
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -25,46 +29,9 @@ HOSTILE = (
     "L" * 10_000,
     "'`${document.title='broken'}",
 )
-QUIET = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-]
-ROWS = "return [...document.querySelectorAll('#regions-table tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
-
-
-def needed(what: str, *names: str) -> str:
-    """Return the path of a program, or fail: asking for these tests means wanting them to run."""
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    pytest.fail(
-        f"These tests need {what} ({' or '.join(names)}), which is not installed. On Debian: apt-get install {names[0]}"
-    )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    program, driver = needed("Chromium", "chromium", "google-chrome"), needed("its driver", "chromedriver")
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        pytest.fail("These tests need selenium, which is not installed: pip install selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in [*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
+LINES = "return [...document.querySelectorAll('#regions-table tbody tr')]"
+ROWS = f"{LINES}.map(r => [...r.cells].map(c => c.textContent))"
+HEADS = "return [...document.querySelectorAll('#regions-table .head-text')].map(e => e.textContent)"
 
 
 def unwrapped(names: tuple[str, ...], classes: tuple[str, ...], n: int = 3000) -> Unwrapped:
@@ -87,26 +54,6 @@ def plain() -> Unwrapped:
 @pytest.fixture(scope="module")
 def path(plain: Unwrapped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(plain, tmp_path_factory.mktemp("report") / "report.html")
-
-
-def opened(browser: Any, path: Path, width: int = 1280, scheme: str = "light", script: bool = True) -> Any:
-    """Return the browser with the page open."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-    browser.get(path.as_uri())
-    return browser
-
-
-def click(browser: Any, selector: str) -> None:
-    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
-
-
-def typed(browser: Any, id: str, text: str) -> None:
-    put = "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
-    browser.execute_script(put, id, text)
 
 
 def test_script_runs_and_nothing_is_refused_or_fetched(browser: Any, path: Path) -> None:
@@ -195,8 +142,134 @@ def test_details_are_those_of_the_row_and_the_output(browser: Any, path: Path, p
     shown = {c.split(" × ")[1]: c.split(" × ")[0] for c in second.split(" = ")[1].replace("−", "+").split(" + ")[1:]}
     for name, coefficient in zip(plain.network.feature_names, np.abs(plain.coef[3, 2]), strict=True):
         assert float(shown[name]) == pytest.approx(coefficient, rel=1e-3)
-    visible = browser.execute_script("return [...document.querySelectorAll('[data-output]')].map(e => !e.hidden)")
-    assert visible == [False, False, True] * 2  # of the importance, and of the effects
+    shown = "return [...document.querySelectorAll('[data-output]')].map(e => [e.dataset.output, !e.hidden])"
+    visible = browser.execute_script(shown)
+    assert len(visible) >= 9  # of the importance, the effects, and the picture of the regions
+    assert all(now == (output == "2") for output, now in visible)
+
+
+def rows_of(browser: Any) -> list[int]:
+    return [int(row[0]) for row in browser.execute_script(ROWS)]
+
+
+def test_verdicts_filter_and_are_explained(browser: Any, path: Path, plain: Unwrapped) -> None:
+    judged = reliability(plain)
+    browser = opened(browser, path)
+    for j, reason in enumerate(judged.reasons):
+        holding = np.flatnonzero(judged.flags[:, j])
+        option = browser.execute_script(
+            "return document.querySelector(`#verdict option[value='${arguments[0]}']`)?.text", j
+        )
+        assert option == (f"{reason} ({len(holding):,})" if len(holding) else None)
+        if len(holding):
+            typed(browser, "verdict", str(j))
+            assert rows_of(browser) == holding[:100].tolist()
+    typed(browser, "verdict", "reliable")
+    reliable = np.flatnonzero(judged.reliable)
+    assert 0 < len(reliable) < 100
+    assert rows_of(browser) == reliable.tolist()
+    assert browser.find_element("id", "status").text == f"{len(reliable)} of {plain.n_regions:,} regions match"
+    click(browser, "#regions-table tbody tr button")
+    assert browser.find_element("id", "detail-verdict").text.startswith("Reliable: ")
+    typed(browser, "verdict", "0")
+    click(browser, "#regions-table tbody tr button")
+    first = judged.flags[:, 0].argmax()
+    reasons = "; ".join(reason for reason, holds in zip(judged.reasons, judged.flags[first], strict=True) if holds)
+    assert browser.find_element("id", "detail-verdict").text == f"Not reliable: {reasons}."
+
+
+def test_coefficients_sort_and_what_has_no_number_comes_last(browser: Any, path: Path, plain: Unwrapped) -> None:
+    browser = opened(browser, path)
+    heads = browser.execute_script(HEADS)
+    click(browser, f"[data-column='{heads.index('age') - 1}'] button")
+    assert rows_of(browser) == np.argsort(-plain.coef[:, 0, 0].astype(np.float32), kind="stable")[:100].tolist()
+    few = int((plain.count >= 5).sum())
+    at = heads.index("predicted mean")
+    for _ in range(2):
+        click(browser, f"[data-column='{at - 1}'] button")
+        for _ in range(plain.n_regions // 100):
+            click(browser, "#more")
+        shown = [row[at] for row in browser.execute_script(ROWS)]
+        assert len(shown) == plain.n_regions
+        assert "–" not in shown[:few]
+        assert set(shown[few:]) == {"–"}
+
+
+def test_download_holds_every_region_and_column(browser: Any, path: Path, plain: Unwrapped) -> None:
+    browser = opened(browser, path)
+    typed(browser, "least", "30")
+    keep = (
+        "const made = URL.createObjectURL; URL.createObjectURL = (blob) => { window.kept = blob; return made(blob); }"
+    )
+    browser.execute_script(keep)
+    click(browser, "#regions-tools button")
+    text = browser.execute_async_script("window.kept.text().then(arguments[0])")
+    frame = pd.read_csv(io.StringIO(text.removeprefix("\ufeff")))
+    assert len(frame) == plain.n_regions
+    assert frame["region"].tolist() == list(range(plain.n_regions))
+    assert frame["rows"].tolist() == plain.count.tolist()
+    for j, name in enumerate(plain.network.feature_names):
+        np.testing.assert_allclose(frame[f"coefficient of {name} [bus]"], plain.coef[:, 0, j], rtol=1e-6)
+    assert frame["predicted mean"].notna().tolist() == (plain.count >= 5).tolist()
+    assert frame["verdict"].tolist() == [reason or "reliable" for reason in reliability(plain).reason]
+
+
+def test_neighbours_lead_to_each_other(browser: Any, path: Path, plain: Unwrapped) -> None:
+    browser = opened(browser, path)
+    c = complexity(plain)
+    click(browser, "#regions-table tbody tr:nth-child(3) button")
+    expected = sorted({int(a + b - 2) for a, b in c.pair if 2 in (a, b)})
+    buttons = browser.find_elements("css selector", "#near button")
+    assert [b.text for b in buttons] == [f"Region {r}" for r in expected[:8]]
+    items = [e.text for e in browser.find_elements("css selector", "#near li")]
+    assert items[0].startswith(f"Region {expected[0]}: {plain.count[expected[0]]:,} row")
+    click(browser, "#near button")
+    assert browser.find_element("id", "detail-h").text.startswith(f"Region {expected[0]}: ")
+    back = sorted({int(a + b - expected[0]) for a, b in c.pair if expected[0] in (a, b)})
+    assert 2 in back
+    assert [b.text for b in browser.find_elements("css selector", "#near button")] == [f"Region {r}" for r in back[:8]]
+
+
+def test_facets_are_told_for_the_largest_regions(browser: Any, path: Path, plain: Unwrapped) -> None:
+    browser = opened(browser, path)
+    assert 0 < len(browser.find_elements("css selector", "#facets li")) <= 8
+    assert "inequalities bound it" in browser.find_element("id", "facets-said").text
+    typed(browser, "find", str(plain.n_regions - 1))
+    click(browser, "#regions-table tbody tr button")
+    assert browser.find_elements("css selector", "#facets li") == []
+    said = browser.find_element("id", "facets-said").text
+    assert said.startswith("Not in this page for a region of fewer than 5 rows.")
+    assert "somebody" in browser.find_element("id", "coef-key").text
+
+
+def test_features_and_marks_are_linked(browser: Any, path: Path) -> None:
+    browser = opened(browser, path)
+    click(browser, "#coef-rows tr[data-feature='1'] button")
+    marked = browser.execute_script(f"{LINES}.map(r => [...r.cells].findIndex(c => c.matches('.column-linked')))")
+    heads = browser.execute_script(HEADS)
+    assert set(marked) == {heads.index("income")}
+    assert browser.find_element("css selector", "#regions-table th.linked").text == "income"
+    assert "income" in browser.find_element("id", "selection-text").text
+    mark = "document.querySelector('#regions figure:not([hidden]) circle[data-region=\"7\"]')"
+    browser.execute_script(f"{mark}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+    assert browser.find_element("id", "detail-h").text.startswith("Region 7: ")
+    assert browser.execute_script(f"return {mark}.classList.contains('linked')")
+    assert browser.execute_script("return document.querySelector('#regions-table tr.linked').dataset.region") == "7"
+
+
+def test_models_of_a_simplification_filter_the_regions(browser: Any, plain: Unwrapped, tmp_path: Path) -> None:
+    s = merge(plain, n_models=3)
+    browser = opened(browser, report(plain, tmp_path / "report.html", simplified=s))
+    model = s.assign(plain.sample.x)
+    first = np.array([model[plain.sample.region == r][0] for r in range(plain.n_regions)])
+    browser.execute_script(
+        "const e = document.getElementById('of-group'); e.value = '1'; e.dispatchEvent(new Event('change'))"
+    )
+    assert rows_of(browser) == np.flatnonzero(first == 1)[:100].tolist()
+    assert "model 1" in browser.find_element("id", "selection-text").text
+    click(browser, "#clear")
+    assert browser.execute_script("return document.getElementById('of-group').value") == ""
+    assert rows_of(browser) == list(range(100))
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])

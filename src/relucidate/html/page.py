@@ -14,10 +14,23 @@ from markupsafe import Markup
 
 from relucidate.html.content import Page
 
+# in the order in which they stand in the page: what others rest on comes first, what prints comes last
+_STYLES = (
+    "base.css",
+    "regions.css",
+    "soundness.css",
+    "trust.css",
+    "shift.css",
+    "cases.css",
+    "simplification.css",
+    "print.css",
+)
+_SCRIPTS = ("core.js", "regions.js", "network.js", "cases.js", "soundness.js", "simplification.js", "start.js")
+
 
 def render(page: Page) -> str:
     """Return the page as HTML."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _assets("styles", _STYLES), _assets("scripts", _SCRIPTS)
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -51,11 +64,16 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
-    text = files("relucidate.html").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
-    if "</s" in text.lower():
-        raise AssertionError(f"{name} would end its own element")
-    return text
+def _assets(folder: str, names: tuple[str, ...]) -> str:
+    """Return the files of a folder as one text."""
+    parts = [
+        files("relucidate.html").joinpath(folder, name).read_text(encoding="utf-8").replace("\r\n", "\n")
+        for name in names
+    ]
+    for name, text in zip(names, parts, strict=True):
+        if "</s" in text.lower():
+            raise AssertionError(f"{name} would end its own element")
+    return "".join(parts)
 
 
 @cache

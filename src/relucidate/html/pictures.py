@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from relucidate.html.words import Name, count, percent, plural
 from relucidate.layers import Floats
+from relucidate.words import Name, count, percent, plural, power
 
 WIDTH = 400  # in user units; the page shows it 340 to 500 pixels wide
 _CHARACTER = 6.9  # average width at the font size of 12, of the widest of the page's fonts
@@ -113,25 +113,31 @@ def sizes(counts: NDArray[np.int64], weights: Floats) -> tuple[Markup, list[tupl
     return _svg(box.bottom + 40, f"Regions by size. {spoken}.", out), table
 
 
-def importance(names: Sequence[Name], shares: Sequence[float], rest: tuple[int, float] | None) -> Markup:
+def importance(
+    names: Sequence[Name], shares: Sequence[float], rest: tuple[int, float] | None, columns: Sequence[int]
+) -> Markup:
     """Return a bar per feature.
 
     Parameters
     ----------
     names, shares : of the features drawn, largest first; shares of all features add to 1.
     rest : (number of the features that are not drawn, their joint share), or None.
+    columns : that each belongs to, so that the page can mark them.
     """
     longest = max(len(n.short) for n in names)
     left = min(max(60, round(_CHARACTER * longest) + 12), 190)
     box = _Box(left=left, top=6, width=WIDTH - left - 54, height=21 * len(names))
     reach = _round_up(max(shares))
     out = list(_share_columns(box, reach))
-    for i, (feature, share) in enumerate(zip(names, shares, strict=True)):
+    for i, (feature, share, column) in enumerate(zip(names, shares, columns, strict=True)):
         y = box.top + 21 * i
         hover = f"<title>{escape(feature.full)}</title>" if feature.full else ""
-        out.append(f'<text class="end isolate" x="{left - 8}" y="{y + 14.5}">{escape(feature.short)}{hover}</text>')
+        mark = f'data-feature="{column}"'
+        out.append(
+            f'<text class="end isolate" {mark} x="{left - 8}" y="{y + 14.5}">{escape(feature.short)}{hover}</text>'
+        )
         width = box.width * share / reach
-        out.append(_bar(left, y + 4, width, 13, "bar-rows"))
+        out.append(_bar(left, y + 4, width, 13, "bar-rows").replace("<rect", f"<rect {mark}", 1))
         out.append(f'<text class="halo" x="{left + width + 6:.1f}" y="{y + 14.5}">{percent(share)}</text>')
     out.append(_axis_title(box, "share of importance"))
     spoken = ", ".join(f"{feature.short} {percent(share)}" for feature, share in zip(names, shares, strict=True))
@@ -147,17 +153,17 @@ _EFFECT_HEIGHT = 150
 _STRIP = 26  # height of a distribution below a curve
 
 
-def effect(values: Floats, curve: Floats, quantiles: Floats, reach: tuple[float, float]) -> Markup:
+def effect(values: Floats, curve: Floats, quantiles: Floats, reach: tuple[float, float], axis: str) -> Markup:
     """Return a mean decision along a feature, and the feature's distribution below it.
 
     Parameters
     ----------
     values, curve : (m,) of the feature, and the mean there. quantiles : evenly spaced, of the feature.
-    reach : lowest and highest value of the vertical axis.
+    reach : lowest and highest value of the vertical axis. axis : what it shows.
     """
     box, ticks = _effect_box(reach)
     low, high = float(values[0]), float(values[-1])
-    out = list(_value_lines(box, ticks, reach))
+    out = [f'<text class="tick" x="4" y="10">{escape(axis)}</text>', *_value_lines(box, ticks, reach)]
     edges = np.linspace(low, high, 41)
     share = np.histogram(np.clip(quantiles, low, high), edges)[0]
     floor = box.bottom + _STRIP + 6
@@ -177,10 +183,14 @@ def effect(values: Floats, curve: Floats, quantiles: Floats, reach: tuple[float,
     return _svg(floor + 20, spoken, out)
 
 
-def levels(names: Sequence[Name], means: Floats, shares: Floats, reach: tuple[float, float]) -> Markup:
-    """Return the mean decision at each level of a category, and how many rows have it."""
-    box = _Box(left=150, top=6, width=WIDTH - 150 - 62, height=21 * len(names))
-    out = []
+def levels(names: Sequence[Name], means: Floats, shares: Floats, reach: tuple[float, float], axis: str) -> Markup:
+    """Return the mean decision at each level of a category, and how many rows have it. `axis` : what is shown."""
+    left = min(max(40, round(_CHARACTER * max(len(n.short) for n in names)) + 12), 170)
+    box = _Box(left=left, top=22, width=WIDTH - left - 62, height=21 * len(names))
+    out = [
+        f'<text class="tick" x="4" y="10">{escape(axis)}</text>',
+        f'<text class="tick end" x="{WIDTH - 4}" y="10">share of the rows</text>',
+    ]
     for value in _round_ticks(*reach, 4):
         x = box.x(_share(value, reach))
         out.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{box.top}" y2="{box.bottom}"/>')
@@ -198,7 +208,7 @@ def levels(names: Sequence[Name], means: Floats, shares: Floats, reach: tuple[fl
 def _effect_box(reach: tuple[float, float]) -> tuple[_Box, list[float]]:
     ticks = _round_ticks(*reach, 4)
     left = 14 + round(_CHARACTER * max(len(_tick(value)) for value in ticks))
-    return _Box(left=left, top=8, width=WIDTH - left - 14, height=_EFFECT_HEIGHT), ticks
+    return _Box(left=left, top=22, width=WIDTH - left - 14, height=_EFFECT_HEIGHT), ticks
 
 
 def _value_lines(box: _Box, ticks: Sequence[float], reach: tuple[float, float]) -> Iterator[str]:
@@ -223,7 +233,10 @@ def _round_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.4g}".replace("-", "\N{MINUS SIGN}")
+    text = f"{value:,.4g}"
+    if "e" in text:
+        text = f"{value:,.0f}" if 1 <= abs(value) < 1e7 else power(value)
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _rect(x: float, y: float, width: float, height: float, style: str) -> str:

@@ -1,0 +1,1 @@
+relucidate.start();
