@@ -22,6 +22,7 @@ SCRIPTS = (
     "extrapolation",
     "exposure",
     "boundary",
+    "report",
     "merging",
     "simplifying",
 )
@@ -38,6 +39,7 @@ def page(
     extrapolation: dict[str, Any],
     exposure: dict[str, Any],
     boundary: dict[str, Any],
+    report: dict[str, Any],
     merging: dict[str, Any],
     simplifying: list[dict[str, Any]],
 ) -> str:
@@ -105,6 +107,8 @@ def page(
         *_exposure(exposure),
         "",
         *_boundary(boundary),
+        "",
+        *_report(report),
         "",
         f"## Merging {merging['regions']:,} regions of {merging['features']} features",
         "",
@@ -307,6 +311,25 @@ def _boundary(found: dict[str, Any]) -> list[str]:
             "" if ratio is None else f"{'≥ ' if case['milp_proved'] < case['milp_rows'] else ''}{ratio:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _report(found: dict[str, Any]) -> list[str]:
+    """Return what the report costs."""
+    lines = [
+        f"## The report on TaiwanCredit: {found['rows']:,} rows, {found['regions']:,} regions",
+        "",
+        "*Everything* adds test rows, 200 single rows, expected signs and a simplification made before. Unwrapping takes",
+        f"{1000 * found['seconds']['unwrap']:.0f} ms there. Opening is from disk to the load event, in headless Chromium.",
+        "",
+        "| | seconds to write | over unwrapping | MB | seconds to open |",
+        "|---|---|---|---|---|",
+    ]
+    for name, key in (("report", "plain"), ("report with everything", "everything")):
+        lines.append(
+            f"| {name} | {found['seconds'][key]:.1f} | {found['ratios'][f'{name} / unwrap']:.0f} | "
+            f"{found['bytes'][name] / 1e6:.1f} | {found['seconds_to_open'][name]:.1f} |"
+        )
     return lines
 
 
