@@ -203,6 +203,18 @@ def test_flattened_networks_have_one_hidden_layer(circles: Any) -> None:
     assert roc_auc_score(y, flat.network.decision(X)) > 0.85
 
 
+def test_a_model_without_rows_in_the_table_has_its_reason(circles: Any) -> None:
+    u, X, y = circles
+    s = simplify.cells(u, n_models=3, refit="response")
+    model = s.route.assign(s.network, np.asarray(X, dtype=float))
+    frame = simplify.inference(s, X[model != 1], y[model != 1]).to_frame()
+    none = frame[frame["model"] == 1]
+    assert set(none["reason"]) == {"no rows"}
+    assert (none["n"] == 0).all()
+    assert none["estimate"].isna().all()
+    assert frame[frame["model"] == 0]["estimate"].notna().any()
+
+
 def test_inference_is_that_of_a_plain_logistic_regression(circles: Any) -> None:
     import statsmodels.api as sm
 

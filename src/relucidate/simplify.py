@@ -326,7 +326,7 @@ def inference(
     Notes
     -----
     Features that do not vary in a segment, or depend on others there, are left out of it and have a reason instead of an
-    estimate. A model of one class, of separated classes or of too few rows has no inference, but the reason.
+    estimate. A model of one class, of separated classes, of too few rows or of none has no inference, but the reason.
     """
     import pandas as pd
 
@@ -348,6 +348,9 @@ def inference(
     for m in range(s.n_models):
         mine = model == m
         x, weight = rows.x[mine], None if rows.weight is None else np.asarray(rows.weight)[mine]
+        if not len(x):
+            frames.append(pd.DataFrame([{"model": m, "term": name, "n": 0, "reason": "no rows"} for name in names]))
+            continue
         kept, left_out = _independent(x, names)
         for k in range(responses.shape[1]):
             used = [names[j] for j in kept]
