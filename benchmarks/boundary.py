@@ -135,23 +135,6 @@ def compared(sizes: tuple[int, ...], seed: int, norm: float, n: int, n_rival: in
     return out
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Return what a page should say, a sentence a line."""
-    out = []
-    for c in result["cases"]:
-        text = (
-            f"{c['network']}, norm {c['norm']}: nearest row proved for {c['status'].get('FOUND', 0)} of {c['rows']} rows, "
-            f"{1e3 * c['seconds_median']:.0f} ms a row in the median."
-        )
-        if "ratios" in c:
-            text += (
-                f" {c['ratios']['milp / boundary']:.0f} times as fast as HiGHS's mixed-integer solver, which proved "
-                f"{c['milp_proved']} of {c['milp_rows']} rows within {result['limit']:.0f} s."
-            )
-        out.append(text)
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=40)
@@ -171,7 +154,7 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-    print("\n".join(lines(result)))
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

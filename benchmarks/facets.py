@@ -186,23 +186,6 @@ def rival(python: Path, case: Path, first: int, last: int, folder: Path) -> tupl
         return json.loads(done.stdout.splitlines()[-1]), {name: found[name] for name in found.files}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Return what a page should say, a sentence a line."""
-    out = []
-    for c in result["cases"]:
-        text = (
-            f"{c['neurons']} neurons, {c['network']}: {c['facets_mean']:.0f} facets of a region on average; all "
-            f"{c['facets_crossed']:,} of {c['facets']:,} crossed."
-        )
-        if "ratios" in c:
-            text += (
-                f" {c['ratios']['aletheia / polytope']:.0f} times as fast as aletheia-dnn ({c['ms']:.0f} ms against "
-                f"{c['aletheia_ms']:,.0f} ms); equal facet sets on {c['equal_facet_sets']} of {c['regions']} regions."
-            )
-        out.append(text)
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--regions", type=int, default=100)
@@ -231,7 +214,7 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-    print("\n".join(lines(result)))
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ class GroupScores:
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in held.items())
 
 
-SCORE_WORDS = {"auc": "AUC", "accuracy": "accuracy", "log_loss": "log-loss", "mse": "MSE"}
+SCORE_WORDS = {"auc": "AUC", "log_loss": "log-loss", "mse": "MSE", "r2": "R²", "accuracy": "accuracy"}
 
 
 def measures_of(link: str, n_outputs: int) -> tuple[str, ...]:

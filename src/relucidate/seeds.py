@@ -17,6 +17,7 @@ from relucidate.features import Features
 from relucidate.layers import Floats
 from relucidate.network import Link, Network, Patterns
 from relucidate.sampling import Sample
+from relucidate.scoring import SCORE_WORDS
 from relucidate.unwrapping import Unwrapped, squarable, squaring, unwrap
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _CELLS = 2**22  # coefficients of rows held at a time, of all networks together
 _ZERO = 1e-12  # of the largest standardised coefficient of the row: what is no larger is rounding
 _TOLD = 8  # features in the summary
-_SCORES = {"auc": "AUC", "log_loss": "log-loss", "mse": "MSE", "r2": "R²", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +198,7 @@ class Stability:
         """
         k = self.output_index(output)
         N = len(self.names)
-        scores = "".join(f"; {_SCORES.get(s, s)} {_range(v, '.4f')}" for s, v in self.scores.items())
+        scores = "".join(f"; {SCORE_WORDS.get(s, s)} {_range(v, '.4f')}" for s, v in self.scores.items())
         which = f", output {self.outputs[k]}" if len(self.outputs) > 1 else ""
         alike = _pairwise(self.decision_correlation[:, k], ".3f")
         if not np.isnan(self.same_class).all():

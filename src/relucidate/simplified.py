@@ -18,6 +18,7 @@ from relucidate.layers import Floats
 from relucidate.network import Faithfulness, Network, Patterns, assert_faithful
 from relucidate.products import one_thread, padded, row_by_row
 from relucidate.sampling import Sample
+from relucidate.scoring import SCORE_WORDS
 from relucidate.trees import Tree, ranges
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class Simplified:
         s = "" if self.n_models == 1 else "s"
         lines = [f"{self.n_models} linear model{s} by {self.method}, rows led to them by {self.route.kind}"]
         for name, (ours, theirs) in self.scores.items():
-            lines.append(f"held-out {SCORE_NAMES.get(name, name)} {ours:.4f}, the network {theirs:.4f}")
+            lines.append(f"held-out {SCORE_WORDS.get(name, name)} {ours:.4f}, the network {theirs:.4f}")
         f = self.faithfulness
         agreement = "" if f.agreement is None else f", same decision on {f.agreement:.1%}"
         lines.append(
@@ -340,9 +341,6 @@ class Simplified:
 
     def __repr__(self) -> str:
         return "\n".join(self.summary())
-
-
-SCORE_NAMES = {"auc": "AUC", "log_loss": "log-loss", "mse": "MSE", "r2": "R²", "accuracy": "accuracy"}
 
 
 def compared(network: Network, ours: Floats, theirs: Floats) -> tuple[Faithfulness, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,11 @@ def visible(text: str) -> str:
 def _is_plain(c: str) -> bool:
     kind = unicodedata.category(c)
     return c in _JOINERS or not (kind[0] == "C" or kind in ("Zl", "Zp"))
+
+
+def rule(text: str) -> str:
+    """Return a rule such as ``x <= -1`` as it is printed: ≤ and the minus sign."""
+    return re.sub(r"(?<= )-(?=\d)", MINUS, text.replace(" <= ", " ≤ "))
 
 
 def finite(value: Any) -> float | None:

@@ -23,11 +23,11 @@ from relucidate.html.soundness import soundness
 from relucidate.html.subject import Subject
 from relucidate.html.trust import trust
 from relucidate.network import Network
+from relucidate.scoring import SCORE_WORDS
 from relucidate.unwrapping import Unwrapped
 from relucidate.words import Name, count, fixed, name, number, percent, plural, power
 
 SCHEMA = "relucidate report 1"  # the number grows when a name changes its meaning or goes
-_SCORES = {"auc": "AUC", "log_loss": "log-loss", "mse": "MSE", "r2": "R²"}
 _NOTES = 40
 _FINDINGS = 5
 # In order; each returns its chapter, or None where it has nothing to say.
@@ -185,7 +185,7 @@ def _holding(u: Unwrapped, level: float) -> int:
 def _scored(s: Subject) -> list[tuple[str, float]]:
     """Return the scores of the network on the table that there are; none of so few rows that they show what one is like."""
     found = s.u.scores if s.performance is not None else {}
-    return [(_SCORES.get(key, key), value) for key, value in found.items() if math.isfinite(value)]
+    return [(SCORE_WORDS.get(key, key), value) for key, value in found.items() if math.isfinite(value)]
 
 
 def _facts(s: Subject) -> list[tuple[str, str]]:

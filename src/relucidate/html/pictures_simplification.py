@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from relucidate.html import pictures
 from relucidate.html.pictures import WIDTH, _axis_title, _Box, _svg
-from relucidate.simplified import SCORE_NAMES, Curve
+from relucidate.scoring import SCORE_WORDS
+from relucidate.simplified import Curve
 from relucidate.words import count, fixed, number, plural, power
 
 _Point: TypeAlias = tuple[float, float]
@@ -37,7 +38,7 @@ def curve_picture(curve: Curve, offered: Collection[int] = ()) -> Markup:
     line = [at(k, v) for k, v in zip(curve.n_models, loss, strict=True)]
     upper = [at(k, v) for k, v in zip(curve.n_models, loss + error, strict=True)]
     lower = [at(k, v) for k, v in zip(curve.n_models, loss - error, strict=True)]
-    title = f"{SCORE_NAMES.get(curve.measure, curve.measure)} on held-out rows"
+    title = f"{SCORE_WORDS.get(curve.measure, curve.measure)} on held-out rows"
     out = [f'<text class="tick" x="2" y="14">{escape(title)}</text>', *_grid(box, ticks), *_model_ticks(box, curve)]
     out.append(f'<polygon class="band" points="{_points([*upper, *reversed(lower)])}"/>')
     out.append(f'<polyline class="line" points="{_points(line)}"/>')

@@ -16,6 +16,7 @@ from relucidate.importances import Spread, row_maps
 from relucidate.layers import Floats
 from relucidate.network import Patterns
 from relucidate.reliabilities import Reliability
+from relucidate.scoring import SCORE_WORDS
 from relucidate.unwrapping import GLOBAL_SCORES, Unwrapped
 from relucidate.words import Name, decimals_for, fixed, name, percent, rounded
 
@@ -35,14 +36,6 @@ _COMPLETE = 0.25  # of the coefficients are kept for regions with all features, 
 _IMPORTANCE_CELLS = 4 * 10**8
 _MAPS_BYTES = 2**28
 _LARGEST_SINGLE = 3e38
-
-_LABELS = {
-    "auc": "AUC",
-    "log_loss": "log-loss",
-    "mse": "MSE",
-    "r2": "R²",
-    "accuracy": "accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -409,11 +402,13 @@ def _score_columns(table: Any, R: int, n_local: int, n_global: int) -> list[Colu
     out = []
     for key in map(str, table.columns):
         where, _, score = key.partition("_")
-        if where not in ("local", "global") or score not in _LABELS:
+        if where not in ("local", "global") or score not in SCORE_WORDS:
             continue
         place = "on the region's own rows" if where == "local" else "of this local linear model on all rows"
         n = n_local if where == "local" else n_global
-        made = _numbers(f"{where} {_LABELS[score]}", [table[key].to_numpy()[:R]], n, f"{_LABELS[score]} {place}")
+        made = _numbers(
+            f"{where} {SCORE_WORDS[score]}", [table[key].to_numpy()[:R]], n, f"{SCORE_WORDS[score]} {place}"
+        )
         if len(made.values[0]):
             out.append(made)
     return out

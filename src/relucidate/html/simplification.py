@@ -21,9 +21,11 @@ from relucidate.html.told import told
 from relucidate.layers import Floats
 from relucidate.plot import short_rules
 from relucidate.products import one_thread
-from relucidate.simplified import SCORE_NAMES, ByRule, Curve, Simplified
+from relucidate.scoring import SCORE_WORDS
+from relucidate.simplified import ByRule, Curve, Simplified
 from relucidate.unwrapping import Unwrapped
 from relucidate.words import NONE, Name, count, decimals_for, fixed, name, number, percent, plural
+from relucidate.words import rule as printed
 
 MAX_MODELS = 40  # listed
 _COEFFICIENTS = 4  # named per model
@@ -258,7 +260,7 @@ def in_short(s: Simplified) -> str:
     """Return the sentence for the summary of the page."""
     start = f"Simplified to {plural(s.n_models, 'linear model')}, the network"
     scores = [
-        f"{SCORE_NAMES.get(key, key)} {number(ours)} instead of {number(theirs)}"
+        f"{SCORE_WORDS.get(key, key)} {number(ours)} instead of {number(theirs)}"
         for key, (ours, theirs) in s.scores.items()
     ]
     if scores:
@@ -282,7 +284,7 @@ def sentences(u: Unwrapped, s: Simplified) -> list[str]:
 def _losses(s: Simplified, what: str) -> Iterator[str]:
     f = s.faithfulness
     scores = [
-        f"{SCORE_NAMES.get(key, key)} {number(ours)} (the network {number(theirs)})"
+        f"{SCORE_WORDS.get(key, key)} {number(ours)} (the network {number(theirs)})"
         for key, (ours, theirs) in s.scores.items()
     ]
     if scores:
@@ -343,7 +345,7 @@ def _scores(s: Simplified, found: Sequence[Candidate], network: Judged | None) -
         for key in of_network.scores:
             values = [*(j.scores[key] for j in known), of_network.scores[key]]
             columns.append([fixed(v, 4) if 1e-3 <= abs(v) < 1e4 else number(v) for v in values])
-            measures.append(SCORE_NAMES.get(key, key))
+            measures.append(SCORE_WORDS.get(key, key))
         columns.append([*(_explained(j.fidelity) for j in known), NONE])
         measures.append("variance explained")
         if of_network.agreement is not None:
@@ -362,7 +364,7 @@ def _scores(s: Simplified, found: Sequence[Candidate], network: Judged | None) -
 def _said(c: Candidate) -> str:
     """Return what is said when a number of models is picked."""
     s = c.simplified
-    scores = [f"{SCORE_NAMES.get(key, key)} {number(ours)}" for key, (ours, _) in s.scores.items()]
+    scores = [f"{SCORE_WORDS.get(key, key)} {number(ours)}" for key, (ours, _) in s.scores.items()]
     scores += [f"{_explained(s.fidelity)} of the variance explained"] if math.isfinite(s.fidelity) else []
     return (
         f"{plural(s.n_models, 'linear model')}{' (chosen)' if c.chosen else ''}: {', '.join(scores) or 'shown below'}."
@@ -409,7 +411,7 @@ def _findings(s: Simplified, found: Sequence[Candidate]) -> Iterator[Finding]:
     reach = "models reach" if s.n_models > 1 else "model reaches"
     yield Finding(
         0.7,
-        f"{count(s.n_models)} linear {reach} {SCORE_NAMES.get(key, key)} {number(ours)} on "
+        f"{count(s.n_models)} linear {reach} {SCORE_WORDS.get(key, key)} {number(ours)} on "
         f"{plural(s.faithfulness.n, 'held-out row')}, the network {number(theirs)}{single}.",
         "simplification",
     )
@@ -457,7 +459,7 @@ def _uncertain(table: Intervals | str) -> Iterator[Limitation]:
 def _row(s: Simplified, m: int, rules: Sequence[str], sd: Floats, shown: bool) -> ModelRow:
     return ModelRow(
         model=m,
-        rules=[name(rule, 600) for rule in rules[:_RULES]],
+        rules=[name(printed(rule), 600) for rule in rules[:_RULES]],
         more_rules=max(len(rules) - _RULES, 0),
         rows=count(int(s.count[m])),
         share=percent(float(s.count[m]) / max(float(s.count.sum()), 1.0)),

@@ -18,13 +18,13 @@ from relucidate.html.told import told
 from relucidate.html.weakness import fairness_part, segments_part
 from relucidate.network import Patterns
 from relucidate.reliabilities import CHANCE, FAR, FEW, FEWER, MEAN, ONE_CLASS, ONE_ROW, RANK, Reliability
+from relucidate.scoring import SCORE_WORDS
 from relucidate.words import MINUS, NONE, Name, count, name, number, percent, plural
 
 _DOUBTFUL = 8  # regions listed
 _LAYERS = 30
 _DIGITS = 12  # a sum of shares is 1 but for rounding
 _UNCONFIRMED = (ONE_ROW, ONE_CLASS, FEWER, FEW, RANK)  # the rows are too few or too alike; the others contradict
-_SCORES = {"local_auc": "AUC", "local_accuracy": "accuracy", "local_log_loss": "log-loss", "local_r2": "R²"}
 
 
 def trust(s: Subject) -> Chapter:
@@ -163,7 +163,10 @@ def _reason_row(rel: Reliability, j: int, regions: int, rows: int, share: float)
 
 
 def _threshold(rel: Reliability, reason: str) -> str:
-    score, least = _SCORES.get(rel.score_name, "score"), f"{rel.min_skill:.4g}".replace("-", MINUS)
+    score, least = (
+        SCORE_WORDS.get(rel.score_name.removeprefix("local_"), "score"),
+        f"{rel.min_skill:.4g}".replace("-", MINUS),
+    )
     chance = f"AUC below {(rel.min_skill + 1) / 2:.4g}" if score == "AUC" else f"skill below {least}, by {score}"
     return {
         ONE_ROW: "a single row",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from relucidate.scoring import SCORE_WORDS
 from relucidate.segmenting import LEAST_ROWS as LEAST_TESTED
 from relucidate.segmenting import LEVEL, Groups, Segments
 from relucidate.words import MINUS, NONE, Name, count, fixed, name, number, percent, plural, power, rounded
+from relucidate.words import rule as printed
 
 _SEGMENTS = 10  # with a line each in the picture
 _CHIPS = 12  # regions named of a segment of several
@@ -189,7 +189,7 @@ def _rule(s: Subject, rule: str, limit: int) -> Name:
         if len(shorter) < len(long):
             text = text.replace(long, shorter)
     cut = text != rule
-    text = re.sub(r"(?<= )-(?=\d)", MINUS, text.replace(" <= ", " ≤ "))
+    text = printed(text)
     return Name(name(text, limit).short, name(rule, 9).full) if cut else name(text, limit)
 
 

@@ -40,7 +40,8 @@ from relucidate.plot.parts import (
     short,
     write,
 )
-from relucidate.simplified import SCORE_NAMES, ByRule, Curve, Simplified, in_words
+from relucidate.scoring import SCORE_WORDS
+from relucidate.simplified import ByRule, Curve, Simplified, in_words
 from relucidate.trees import Tree
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def comparison(result: Any, ax: Axes | None = None, score: str | None = None) ->
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.locator_params(axis="x", nbins=4)
     name = "fidelity (explained variance of the network's decisions)"
-    name = name if column == "fidelity" else f"held-out {SCORE_NAMES.get(column, column)}"
+    name = name if column == "fidelity" else f"held-out {SCORE_WORDS.get(column, column)}"
     ax.set_xlabel(name + (" (lower is better)" if lower_is_better else " (higher is better)"))
     said = f"On {result.on}. " if getattr(result, "on", "") else ""
     absent = [str(m) for m in frame.loc[frame[column].isna(), "method"]]
@@ -174,7 +175,7 @@ def _score_column(frame: pd.DataFrame, score: str | None) -> str:
         if score not in numeric:
             raise ArgumentError(f"score is {clipped(score)}; this table has {shown(numeric, 12)}.")
         return score
-    usual = [c for c in SCORE_NAMES if c in numeric] + numeric
+    usual = [c for c in SCORE_WORDS if c in numeric] + numeric
     if not usual:
         raise ArgumentError("The table has no score: no numeric column besides n_models.")
     return min(usual, key=lambda c: (c == "fidelity", numeric.index(c)))
