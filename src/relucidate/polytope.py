@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from relucidate.errors import ArgumentError, UnfaithfulError, clipped
 from relucidate.exact import U
 from relucidate.layers import Bools, Floats
+from relucidate.products import one_thread
 
 Integers = NDArray[np.intp]
 
@@ -471,6 +472,7 @@ class _Search:
         self.clearance = np.zeros(len(self.rows))
         self.rng = np.random.default_rng(0)
 
+    @one_thread()  # hundreds of small products, on which threads only wait for each other
     def run(self) -> Facets:
         if len(self.rows):
             self._boxed()
