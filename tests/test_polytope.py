@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -119,8 +119,14 @@ def test_laws_of_facets(seed: int, m: int, d: int, stretch: int) -> None:
 @given(
     seed=st.integers(0, 10**6), F=st.integers(1, 30), d=st.integers(1, 6), whole=st.booleans(), left_out=st.booleans()
 )
+@example(seed=2041, F=10, d=5, whole=True, left_out=True)  # the solver stops at status 4 (numerical difficulties)
 def test_walks_end_where_a_linear_program_does(seed: int, F: int, d: int, whole: bool, left_out: bool) -> None:
-    """Also without end, for goals that are sums of few rows, and where many rows meet; one row may be left out for each."""
+    """Also without end, for goals that are sums of few rows, and where many rows meet; one row may be left out for each.
+
+    Each end is proved by duality, whatever a solver says: multipliers of the same value as a point inside, or a direction that
+    no row bounds. The solver must agree where it decides (0: optimal, 3: unbounded). At times it does not, status 4, or calls
+    programs infeasible, 2, that 0 is a point of.
+    """
     rng = np.random.default_rng(seed)
     P = rng.integers(-2, 3, size=(F, d)).astype(float) if whole else rng.normal(size=(F, d))
     P[~P.any(axis=1), 0] = 1.0
@@ -129,23 +135,29 @@ def test_walks_end_where_a_linear_program_does(seed: int, F: int, d: int, whole:
     own = rng.integers(F, size=len(goals)) if left_out else None
     # with a tolerance limits are raised, so that no two rows are met at once; goals are far enough from 1 to go on to the end
     walk = module._walked(P, goals, np.full(len(goals), 1e9), own)
-    assert set(walk.state) <= {module.REACHED, module.ENDLESS}
+    decided = 0
     for k, goal in enumerate(goals):
         rows = np.delete(np.arange(F), own[k]) if own is not None else np.arange(F)
         program = linprog(-goal, P[rows], np.ones(len(rows)), bounds=(None, None)) if len(rows) else None
-        if program is None or program.status != 0:
-            assert walk.state[k] == module.ENDLESS
+        status = program.status if program is not None else 3
+        decided += status in (0, 3)
+        if walk.state[k] == module.ENDLESS:
+            assert status != 0
             assert goal @ walk.ray[k] > 0
             assert (P[rows] @ walk.ray[k] <= 1e-9 * np.abs(walk.ray[k]).max()).all()
             continue
         assert walk.state[k] == module.REACHED
+        assert status != 3
         met = walk.rows[k] >= 0
         y = walk.multipliers[k][met]
         assert (y >= -1e-9 * (1 + y.sum())).all()
         assert set(walk.rows[k][met]) <= set(rows)
         np.testing.assert_allclose(y @ P[walk.rows[k][met]], goal, atol=1e-8 * (1 + np.abs(y).max()))
-        assert y.sum() == pytest.approx(-program.fun, rel=1e-6, abs=1e-7)
-        assert goal @ walk.y[k] == pytest.approx(-program.fun, rel=1e-6, abs=1e-6)
+        assert (P[rows] @ walk.y[k] <= 1 + 1e-6).all()  # limits are raised by 2e-8 at most
+        assert goal @ walk.y[k] == pytest.approx(y.sum(), rel=1e-6, abs=1e-6)
+        if program is not None and status == 0:
+            assert y.sum() == pytest.approx(-program.fun, rel=1e-6, abs=1e-7)
+    assert decided >= 0.8 * len(goals)
 
 
 @pytest.mark.parametrize("whole", [False, True])
