@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 import relucidate as rl
 from paper_cases import cocircles
 from relucidate import diagnose
+from relucidate import reliabilities as module
 from relucidate.errors import ArgumentError, NumericalOverflowError
 from relucidate.features import Feature, Features
 from relucidate.reliabilities import (
@@ -280,6 +281,25 @@ def test_one_region_has_no_neighbours() -> None:
     assert FAR not in result.reasons
     assert "none is nearer" in result.summary()[-1]
     assert result.summary()[0] == "1 of 1 region is reliable; it holds 100.0 % of the rows."
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 1), (40, 5), (639, 5), (1500, 1), (2003, 7)])
+@pytest.mark.parametrize("kind", ["grid", "far from 0", "plain", "copies"])
+def test_nearest_regions_are_those_of_a_loop(n: int, k: int, kind: str) -> None:
+    """Few and many, with equal distances on a grid, with products that cancel, and many in one place; ties to the first."""
+    rng = np.random.default_rng(n)
+    place = {
+        "grid": rng.integers(-3, 4, size=(n, 3)) * 0.1,
+        "far from 0": rng.normal(size=(n, 4)) + 1e4,  # distances cancel to 1e-8 of the squares
+        "plain": rng.normal(size=(n, 6)),
+        "copies": np.repeat(rng.normal(size=(n, 2))[: n // 3 + 1], 3, axis=0)[:n],
+    }[kind]
+    found = module._neighbours(place, min(k, n - 1))
+    for r in range(n):
+        distance = np.sqrt(((place - place[r]) ** 2).sum(axis=1))
+        distance[r] = np.inf
+        expected = np.argsort(np.round(distance, 9), kind="stable")[: min(k, n - 1)]
+        assert found[r].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", SPECIMENS)

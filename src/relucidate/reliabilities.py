@@ -13,7 +13,7 @@ from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, clipped
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
-from relucidate.products import one_thread
+from relucidate.products import in_threads, one_thread
 from relucidate.unwrapping import Unwrapped, squaring, unwrapped
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ MEAN = "worse than the mean"
 FAR = "coefficients unlike its neighbours"
 
 _CELLS = 2**23  # held at a time
+_CACHED = 2**20  # distances held at a time in each thread, near what a processor's cache holds
+_GROUP = 64  # regions whose least distance stands for all of them
 _ALIAS = 1e-9  # of the largest singular value of all rows: below, features are copies of others in the whole table
 _SAME = 1e-9  # distance from 0 or 1 at which a share is that but for rounding
 
@@ -465,18 +467,27 @@ def _neighbours(place: Floats, k: int) -> NDArray[np.intp]:
     R = len(place)
     out = np.empty((R, k), dtype=np.intp)
     square = (place**2).sum(axis=1)
-    step = max(1, _CELLS // R)
-    with one_thread():
-        for start in range(0, R, step):
-            rows = np.arange(start, min(start + step, R))
-            gap = square[rows, None] + square - 2 * place[rows] @ place.T
-            gap[np.arange(len(rows)), rows] = np.inf
-            farthest = np.partition(gap, k - 1, axis=1)[:, k - 1]
-            for i, r in enumerate(rows):
-                near = np.flatnonzero(gap[i] <= farthest[i] + _SAME * (farthest[i] + square[r]))
-                # products cancel, and equal distances of rows on a grid must not be told apart by rounding
-                exact = ((place[near] - place[r]) ** 2).sum(axis=1)
-                exact[near == r] = np.inf
-                exact = np.round(exact / max(farthest[i], _SAME * (1 + square[r])), 9)
-                out[r] = near[np.argsort(exact, kind="stable")[:k]]
+    left, right = np.column_stack([-2 * place, np.ones(R)]), np.vstack([place.T, square])
+    # of the least in each of many groups, the k-th smallest is no smaller than the k-th smallest of all
+    groups = max(k, R // _GROUP) if 2 * k * _GROUP <= R else R
+    step = max(1, _CACHED // R)
+
+    def of_rows(start: int) -> None:
+        rows = np.arange(start, min(start + step, R))
+        own = square[rows]
+        gap = left[rows] @ right  # squared distance, less that of the row from 0
+        gap[np.arange(len(rows)), rows] = np.inf
+        least = gap[:, : R // groups * groups].reshape(len(rows), -1, groups).min(axis=1)
+        bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+        at, near = np.nonzero(gap <= (bound + _SAME * (bound + 2 * own))[:, None])
+        # products cancel, and equal distances of rows on a grid must not be told apart by rounding
+        exact = ((place[near] - place[rows[at]]) ** 2).sum(axis=1)
+        begin = np.searchsorted(at, np.arange(len(rows) + 1))
+        for i, r in enumerate(rows):
+            here = slice(begin[i], begin[i + 1])
+            farthest = np.partition(exact[here], k - 1)[k - 1]
+            ranked = np.round(exact[here] / max(farthest, _SAME * (1 + own[i])), 9)
+            out[r] = near[here][np.argsort(ranked, kind="stable")[:k]]
+
+    in_threads(of_rows, range(0, R, step))
     return out
