@@ -30,6 +30,7 @@ from relucidate.html.subject import Subject
 from relucidate.layers import Activation, Layer
 from relucidate.network import Faithfulness, Network
 from relucidate.simplified import ByCentre, ByRule, Curve, Simplified
+from relucidate.studying import Study
 from relucidate.trees import Tree
 from relucidate.unwrapping import Unwrapped, unwrap
 
@@ -403,7 +404,7 @@ def test_settings_that_are_told_from_a_result_give_it_again(verb: Any, refit: st
         u, test = studied(link, 700, seed=seed)
         s = verb(u, n_models=4, refit=refit)
         assert s.sample is not None
-        study = simplify._Study(replace(u, sample=s.sample), None, None, None, "auto", 0)
+        study = Study(replace(u, sample=s.sample), None, None, None, "auto", 0)
         plan = simpler_models._plan_of(study, s)
         assert plan is not None
         ((again, loss),) = simpler_models._made(study, s, plan, [4])

@@ -26,6 +26,7 @@ from relucidate.features import is_table
 from relucidate.layers import Floats
 from relucidate.network import Network
 from relucidate.simplified import ByRule, Simplified, compared
+from relucidate.studying import Refit
 from relucidate.targets import encode_target
 from relucidate.trees import Tree
 from relucidate.unwrapping import Unwrapped, unwrap
@@ -287,7 +288,7 @@ class _Simplifying(_Unwrapping):
 
     n_models: int | None
     max_models: int
-    refit: simplify.Refit
+    refit: Refit
     simplified_: Simplified
 
     def apply(self, X: Any) -> Array:
@@ -331,7 +332,7 @@ class _Tree(_Simplifying):
         n_models: int | None = None,
         max_models: int = simplify.MAX_MODELS,
         oblique: bool | None = None,
-        refit: simplify.Refit = "auto",
+        refit: Refit = "auto",
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -354,7 +355,7 @@ class _Cells(_Simplifying):
         prefit: bool = False,
         n_models: int | None = None,
         max_models: int = simplify.MAX_MODELS,
-        refit: simplify.Refit = "auto",
+        refit: Refit = "auto",
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -377,7 +378,7 @@ class _Merged(_Simplifying):
         n_models: int | None = None,
         max_models: int = simplify.MAX_MODELS,
         by: Literal["loss", "published"] = "loss",
-        refit: simplify.Refit = "auto",
+        refit: Refit = "auto",
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator

@@ -18,7 +18,8 @@ from relucidate.layers import Floats
 from relucidate.network import Network
 from relucidate.sampling import Sample
 from relucidate.simplified import Route, Simplified
-from relucidate.simplify import _labels_of, inference
+from relucidate.simplify import inference
+from relucidate.studying import labels_of
 from relucidate.words import NONE, Name, count, name, number, plural
 
 LEVEL = 0.95
@@ -169,7 +170,7 @@ def _fitted(
     if honest:
         # the rows are encoded already
         plain = replace(net, features=Features.plain(net.n_features, net.feature_names))
-        y = _labels_of(net, np.asarray(rows.y))
+        y = labels_of(net, np.asarray(rows.y))
         found = inference(replace(part, network=plain), rows.x, y, sample_weight=rows.weight, level=LEVEL)
     else:
         found = inference(replace(part, sample=rows), level=LEVEL)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relucidate.grouping import PatternIndex
+from relucidate.plans import TREE_FEATURES, CellPlan, MergePlan, TreePlan
 from relucidate.sampling import Sample
 from relucidate.simplified import ByCentre, ByPattern, ByRule, Simplified, compared
-from relucidate.simplify import TREE_FEATURES, _CellPlan, _MergePlan, _Path, _Plan, _Study, _TreePlan, scores_of
+from relucidate.studying import Path, Plan, Study, scores_of
 from relucidate.unwrapping import Unwrapped
 from relucidate.words import plural
 
@@ -95,7 +96,7 @@ def _others(u: Unwrapped, s: Simplified) -> tuple[list[tuple[Simplified, float]]
         return [], f"Other numbers of models of a simplification by {s.method} are not made for this page."
     if s.sample is None:
         return [], "The result does not hold the rows that it was made on, so other numbers of models cannot be made."
-    study = _Study(replace(u, network=s.network, sample=s.sample), None, None, None, "auto", 0)
+    study = Study(replace(u, network=s.network, sample=s.sample), None, None, None, "auto", 0)
     sizes = _sizes(study, s)
     if not sizes:
         rows = plural(study.n, "row")
@@ -111,7 +112,7 @@ def _others(u: Unwrapped, s: Simplified) -> tuple[list[tuple[Simplified, float]]
     return list(_made(study, s, _Kept(plan), sizes)), ""
 
 
-def _sizes(study: _Study, s: Simplified) -> list[int]:
+def _sizes(study: Study, s: Simplified) -> list[int]:
     """Return which numbers of models of the curve can be made within a few seconds."""
     assert s.curve is not None
     work = study.n * (min(study.d, TREE_FEATURES) + 1.0) ** 2 * study.network.n_outputs
@@ -124,7 +125,7 @@ def _sizes(study: _Study, s: Simplified) -> list[int]:
     return sorted(known[:most])
 
 
-def _plan_of(study: _Study, s: Simplified) -> _Plan | None:
+def _plan_of(study: Study, s: Simplified) -> Plan | None:
     """Return the plan that `s` came from, and let the study fit models as it did; None if no plan gives its models."""
     label = s.route.assign(study.network, study.rows.x)
     largest = int(np.bincount(label, minlength=s.n_models).argmax())
@@ -140,16 +141,16 @@ def _plan_of(study: _Study, s: Simplified) -> _Plan | None:
     return None
 
 
-def _plan(study: _Study, s: Simplified, confident: bool) -> _Plan:
+def _plan(study: Study, s: Simplified, confident: bool) -> Plan:
     if isinstance(s.route, ByRule):
-        return _TreePlan(study, s.route.tree.is_oblique(), confident)
+        return TreePlan(study, s.route.tree.is_oblique(), confident)
     if isinstance(s.route, ByCentre):
-        return _CellPlan(study, not np.allclose(s.route.scale, study.spread), confident)
+        return CellPlan(study, not np.allclose(s.route.scale, study.spread), confident)
     centres = isinstance(s.route, ByPattern) and s.route.fallback is not None
-    return _MergePlan(study, "centre" if centres else "pattern")
+    return MergePlan(study, "centre" if centres else "pattern")
 
 
-def _same_held_out(study: _Study, s: Simplified) -> bool:
+def _same_held_out(study: Study, s: Simplified) -> bool:
     """Whether the network's own scores, and the number of rows, are those that `s` was judged by."""
     held = study.rows.taken(study.held)
     if s.faithfulness.n != len(held.x):
@@ -164,11 +165,11 @@ def _same_held_out(study: _Study, s: Simplified) -> bool:
 class _Kept:
     """A plan that makes what it makes of the same rows once."""
 
-    plan: _Plan
+    plan: Plan
 
     def __post_init__(self) -> None:
         self.weight_by_confidence = self.plan.weight_by_confidence
-        self.made: dict[bytes, _Path] = {}
+        self.made: dict[bytes, Path] = {}
 
     @property
     def plain(self) -> bool:
@@ -178,14 +179,14 @@ class _Kept:
     def said(self) -> str:
         return self.plan.said
 
-    def path(self, rows: NDArray[np.intp]) -> _Path:
+    def path(self, rows: NDArray[np.intp]) -> Path:
         key = rows.tobytes()
         if key not in self.made:
             self.made[key] = self.plan.path(rows)
         return self.made[key]
 
 
-def _made(study: _Study, s: Simplified, plan: _Plan, sizes: list[int]) -> Iterator[tuple[Simplified, float]]:
+def _made(study: Study, s: Simplified, plan: Plan, sizes: list[int]) -> Iterator[tuple[Simplified, float]]:
     study.most = max(sizes)
     fits = study.judged(plan, sizes)
     held = study.rows.taken(study.held)
@@ -193,9 +194,9 @@ def _made(study: _Study, s: Simplified, plan: _Plan, sizes: list[int]) -> Iterat
         if (k, 0) not in fits:
             continue
         fit = fits[k, 0]
-        result = study._final(s.method, plan, k, 0)
+        result = study.final(s.method, plan, k, 0)
         faithfulness, fidelity = compared(study.network, fit.decision, held.decision)
-        scores: Any = study._scores(fit.decision)
+        scores: Any = study.scores(fit.decision)
         yield (
             replace(result, curve=s.curve, faithfulness=faithfulness, fidelity=fidelity, scores=scores, notes=s.notes),
             float(np.average(fit.loss, weights=held.weights)),
