@@ -240,6 +240,24 @@ def test_a_segment_of_one_class_has_a_reason_and_no_p_value() -> None:
     assert (frame.loc[frame["p"].notna(), "reason"] == "").all()
 
 
+def test_classes_of_several_are_set_against_the_first_by_their_names() -> None:
+    data = load_iris(as_frame=True)
+    y = data.target_names[data.target]
+    u = rl.unwrap(fitted(MLPClassifier, data.data, y, (8,)), data.data, y)
+    s = simplify.single(u)
+    noisy = np.random.default_rng(0).permutation(y)  # classes that are not separated have an optimum
+    frame = simplify.inference(s, data.data, noisy).to_frame()
+    assert list(frame["output"].unique()) == ["versicolor against setosa", "virginica against setosa"]
+    codes = np.searchsorted(data.target_names, noisy)
+    import statsmodels.api as sm
+
+    theirs = sm.MNLogit(codes, sm.add_constant(data.data)).fit(disp=0)
+    assert np.allclose(frame["estimate"], np.asarray(theirs.params).T.ravel(), rtol=1e-4, atol=1e-5)
+    two = noisy != "versicolor"
+    frame = simplify.inference(s, data.data[two], noisy[two]).to_frame()
+    assert set(frame["reason"]) == {"absent class: no rows of class versicolor"}
+
+
 def test_features_that_do_not_vary_in_a_segment_are_left_out_by_name(curve: Any) -> None:
     _, X, y = curve
     doubled = X.assign(copy=2 * X["age"])

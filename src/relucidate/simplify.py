@@ -6,6 +6,7 @@ on all rows; scores and faithfulness that a result reports are those of rows tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -276,7 +277,8 @@ class Coefficients:
 
     Parameters
     ----------
-    frame : a row per model, output and term: ``estimate``, ``se``, ``statistic``, ``p``, ``lower``, ``upper``, ``reason``.
+    frame : a row per model, output and term: ``estimate``, ``se``, ``statistic``, ``p``, ``lower``, ``upper``, ``reason``. Of
+        several classes each is set against the first: "good against bad".
     note : what must stand under every table of these numbers.
     """
 
@@ -348,6 +350,9 @@ def inference(
             frame = found.to_frame().drop(columns=["group"], errors="ignore")
             if responses.shape[1] > 1:
                 frame["output"] = s.network.outputs[k]
+            if family == "multinomial":
+                for column in ("output", "reason"):
+                    frame[column] = [_with_classes(text, s.network.outputs) for text in frame[column]]
             frame.insert(0, "model", m)
             note = found.note
             missing = pd.DataFrame(
@@ -355,6 +360,14 @@ def inference(
             )
             frames += [frame, missing] if len(missing) else [frame]
     return Coefficients(pd.concat(frames, ignore_index=True), note)
+
+
+def _with_classes(text: str, names: Sequence[str]) -> str:
+    """Return "1 against 0" and "no rows of class 1, 2" with the names of the classes."""
+    if found := re.fullmatch(r"(\d+) against (\d+)", text):
+        return f"{names[int(found[1])]} against {names[int(found[2])]}"
+    before, of_class, codes = text.partition("no rows of class ")
+    return before + of_class + re.sub(r"(?<!and )\b\d+", lambda code: names[int(code[0])], codes)
 
 
 def _independent(x: Floats, names: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:

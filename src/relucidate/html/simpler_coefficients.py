@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -201,7 +200,7 @@ def _blocks(
     told: set[tuple[int, str]] = set()
     for (m, output), rows in sorted(parts.items(), key=lambda item: item[0][0]):
         label = name(_output(net, output), 40) if output and net.n_outputs > 1 else None
-        why = [_named(net, row["reason"]) if isinstance(row["reason"], str) else "" for row in rows]
+        why = [row["reason"] if isinstance(row["reason"], str) else "" for row in rows]
         if output and all(why):
             # none of the terms has an interval, for one reason, which may be that of other outputs too
             if (m, why[0]) not in told:
@@ -253,16 +252,6 @@ def _drawn(lines: list[Coefficient]) -> tuple[list[Coefficient], str]:
     return drawn, number(reach, 2)
 
 
-def _named(net: Network, why: str) -> str:
-    """Return a reason with classes by their names."""
-    if net.link != "softmax":
-        return why
-    return re.sub(r"\bclass (\d+)", lambda found: f"class {name(net.outputs[int(found[1])], 40).short}", why)
-
-
 def _output(net: Network, output: str) -> str:
     """Return the output that a line is of: classes by their names."""
-    first, _, second = output.partition(" against ")
-    if net.link != "softmax" or not (first.isdigit() and second.isdigit()):
-        return output
-    return net.outputs[int(first)]
+    return output.removesuffix(f" against {net.outputs[0]}") if net.link == "softmax" else output
