@@ -8,12 +8,12 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import relucidate as rl
-from relucidate import extrapolating, grouping
-from relucidate.diagnose import Extrapolation, extrapolation
+from relucidate import extrapolating
+from relucidate.diagnose import extrapolation
 from relucidate.errors import ArgumentError, DataError, TargetError
-from relucidate.grouping import nearest
 from relucidate.layers import Layer
 from relucidate.network import Network
+from relucidate.rulers import Measured, Ruler
 from small_networks import SPECIMENS, random_network, rows_for
 
 ARRAYS = ("trust", "familiarity", "standing", "expected_loss", "seen", "region", "hamming", "count", "region_distance")
@@ -37,132 +37,7 @@ def study(net: Network, n: int = 300, m: int = 80) -> tuple[rl.Unwrapped, Any, A
 DEEP = random_network([4, 16, 16, 1], seed=3, link="logit")
 
 
-# ---------------------------------------------------------------- nearest patterns
-
-
-@pytest.mark.parametrize("n_bits", [1, 7, 64, 65, 200])
-def test_the_nearest_pattern_is_that_of_brute_force(n_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(n_bits)
-    known, asked = rng.random((90, n_bits)) < 0.5, rng.random((1100, n_bits)) < 0.5
-    asked[:10] = known[20:30]
-    skip = rng.integers(-1, 90, len(asked))
-    skip[:5], skip[5:10] = np.arange(20, 25), -1
-    bits = (known[None] != asked[:, None]).sum(axis=2)
-    barred = bits.copy()
-    barred[skip >= 0, skip[skip >= 0]] = n_bits + 1
-    a, b = np.packbits(known, axis=1), np.packbits(asked, axis=1)
-    for cells in (grouping._CELLS, 300):
-        monkeypatch.setattr(grouping, "_CELLS", cells)
-        for got, expected in ((nearest(a, b), bits), (nearest(a, b, skip), barred)):
-            np.testing.assert_array_equal(got[0], expected.argmin(axis=1))
-            np.testing.assert_array_equal(got[1], expected.min(axis=1))
-
-
-# ---------------------------------------------------------------- the parts of the score
-
-
-def slow_parts(u: rl.Unwrapped, x: Any) -> dict[str, Any]:
-    """Each part, row by row, from what the docstrings say."""
-    net, train = u.network, u.sample.x
-    sd = train.std(axis=0)
-    varies = np.ptp(train, axis=0) > 0
-    scale = np.where(varies, sd, np.inf)
-    known = net.patterns(train).bits()
-    region = u.region_of
-    d = len(sd)
-    scatter = np.zeros((d, d))
-    for r in range(u.n_regions):
-        z = (train[region == r] - train[region == r].mean(axis=0)) / scale
-        scatter += z.T @ z
-    freedom = len(train) - u.n_regions
-    covariance = 0.95 * scatter / freedom + 0.05 * np.eye(d) if freedom else np.eye(d)
-    inverse = np.linalg.inv(covariance)
-    loss = extrapolating.row_loss(net, net.decision(train), u.sample.y)
-
-    def preactivations(rows: Any) -> list[Any]:
-        a, out = rows, []
-        for layer in net.hidden:
-            out.append(layer.preactivation(a))
-            a = layer.activation(out[-1])
-        return out
-
-    spread = [z.std(axis=0) for z in preactivations(train)]
-    largest = [np.abs(z).max(axis=0) for z in preactivations(train)]
-    out: dict[str, list[Any]] = {}
-
-    def add(**values: Any) -> None:
-        for name, value in values.items():
-            out.setdefault(name, []).append(value)
-
-    for row, bits, each in zip(x, net.patterns(x).bits(), zip(*preactivations(x), strict=True), strict=False):
-        away = (known != bits).sum(axis=1)
-        # regions are numbered from the largest, patterns of one region by their bits
-        r = region[away == away.min()].min()
-        mine = region == r
-        n = mine.sum()
-        z = (row - train[mine].mean(axis=0)) / scale
-        beyond = np.maximum(row - train.max(axis=0), 0) - np.maximum(train.min(axis=0) - row, 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            beyond = np.where(beyond == 0, 0.0, beyond / np.where(varies, sd, 0))
-        margin = np.inf
-        for layer, value, s, top in zip(net.hidden, each, spread, largest, strict=True):
-            for j, k in zip(*layer.activation.switches, strict=True):
-                if s[j] > 1e-12 * top[j]:
-                    margin = min(margin, abs(value[j] - layer.activation.breakpoints[j, k]) / s[j])
-        add(
-            seen=away.min() == 0,
-            hamming=away.min(),
-            region=r,
-            count=n,
-            region_distance=np.sqrt(z @ inverse @ z / (1 + 1 / n)),
-            centre_distance=np.sqrt((((row - train.mean(axis=0)) / scale) ** 2).sum()),
-            row_distance=np.sqrt((((row - train) / scale) ** 2).sum(axis=1)).min(),
-            outside=np.abs(beyond).max(),
-            margin=margin,
-            region_loss=(loss[mine].sum() + 10 * loss.mean()) / (n + 10),
-        )
-        out.setdefault("beyond", []).append(beyond)
-    return {name: np.array(values) for name, values in out.items()}
-
-
-@pytest.mark.parametrize("name", [name for name, net in SPECIMENS.items() if net.hidden])
-def test_each_part_is_what_it_is_said_to_be(name: str) -> None:
-    u, x, _ = study(SPECIMENS[name], 200, 40)
-    found = extrapolation(u, x)
-    slow = slow_parts(u, x)
-    for part in ("seen", "hamming", "region", "count"):
-        np.testing.assert_array_equal(getattr(found, part), slow[part], err_msg=part)
-    for part in ("region_distance", "centre_distance", "row_distance", "outside", "margin", "region_loss"):
-        # sums in another order; distances are roots of sums of squares, some of them 0
-        np.testing.assert_allclose(getattr(found, part), slow[part], rtol=1e-9, atol=1e-9, err_msg=part)
-    np.testing.assert_allclose(found.beyond.toarray(), slow["beyond"], rtol=1e-12)
-    which = np.where(slow["outside"] > 0, np.abs(slow["beyond"]).argmax(axis=1), -1)
-    np.testing.assert_array_equal(found.outside_feature, which)
-
-
-@pytest.mark.parametrize("name", ["deep", "mixed", "lattice", "twins"])
-def test_a_row_left_out_is_measured_as_if_it_had_never_been_there(name: str) -> None:
-    net = SPECIMENS[name]
-    x = rows_for(net, 60)
-    y = response(net, x)
-    found = extrapolating._Ruler(rl.unwrap(net, x, y), True).references[0]
-    sd = x.std(axis=0)
-    for i in range(0, 60, 4):
-        rest = np.delete(np.arange(60), i)
-        u = rl.unwrap(net, x[rest], y[rest])
-        alone = extrapolation(u, x[[i]])
-        assert alone.seen[0] == found.seen[i]
-        assert alone.hamming[0] == found.hamming[i]
-        # among patterns that are equally near, the larger region is first, and sizes differ by the row left out
-        assert abs(alone.count[0] - found.count[i]) <= (not found.seen[i])
-        excess = np.abs(alone.beyond.toarray()[0]) * x[rest].std(axis=0) / sd
-        np.testing.assert_allclose(found.outside[i], excess.max(), atol=1e-12)
-        np.testing.assert_allclose(found.row_distance[i], np.sqrt((((x[i] - x[rest]) / sd) ** 2).sum(axis=1)).min())
-        if found.seen[i]:
-            mine = u.region_of == alone.region[0]
-            ruler = extrapolating._Ruler(rl.unwrap(net, x, y), False)
-            z = ruler._whitening[: len(sd)] @ ((x[i] - x[rest][mine].mean(axis=0)) / sd)
-            np.testing.assert_allclose(found.region_distance[i], np.sqrt(z @ z / (1 + 1 / mine.sum())), atol=1e-9)
+# ---------------------------------------------------------------- the score
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -171,14 +46,14 @@ def test_familiarity_is_a_p_value_and_standing_a_rank_of_the_expected_loss(weigh
     w = np.random.default_rng(0).integers(1, 4, len(x)).astype(float)
     u = rl.unwrap(DEEP, x, response(DEEP, x), w if weighted else None)
     found = extrapolation(u, new)
-    left, weight, loss = extrapolating._Ruler(u, True).references
+    left, weight, loss = Ruler(u, True).references
     weight = weight / weight.mean()
     assert loss is not None
     p: list[Any] = []
     ranks: list[Any] = []
     ranks_left: list[Any] = []
     for name in found.components:
-        own = left.component(name)
+        own = _component(left, name)
         here = _component(found, name)
         for values, out in ((here, ranks), (own, ranks_left)):
             out.append([(weight[own < v].sum() + weight[own == v].sum() / 2) / len(own) for v in values])
@@ -201,7 +76,7 @@ def test_familiarity_is_a_p_value_and_standing_a_rank_of_the_expected_loss(weigh
     assert (found.expected_loss[:, None] <= found.expected_loss)[more].all()
 
 
-def _component(found: Extrapolation, name: str) -> Any:
+def _component(found: Measured, name: str) -> Any:
     plain = {"unseen": ~found.seen, "rarity": -found.count, "closeness": -found.margin}
     return np.asarray(plain[name] if name in plain else getattr(found, name.replace(" ", "_")), dtype=float)
 
@@ -297,16 +172,16 @@ def test_where_no_loss_is_known_it_is_the_mean_rank() -> None:
     assert np.isnan(found.loss).all()
     np.testing.assert_allclose(found.weight, 1 / 8)
     assert "mean rank" in found.learnt
-    left = extrapolating._Ruler(bare, True).references[0]
+    left = Ruler(bare, True).references[0]
     ranks = [
         [((own < v).sum() + (own == v).sum() / 2) / len(own) for v in _component(found, name)]
         for name in found.components
-        for own in [left.component(name)]
+        for own in [_component(left, name)]
     ]
     slow = [
         [((own < v).sum() + (own == v).sum() / 2) / len(own) for v in own]
         for name in found.components
-        for own in [left.component(name)]
+        for own in [_component(left, name)]
     ]
     reference = np.mean(slow, axis=0)
     expected = [(1 + (reference >= v - 1e-12).sum()) / 301 for v in np.mean(ranks, axis=0)]
@@ -462,46 +337,6 @@ def test_what_cannot_be_is_refused() -> None:
         extrapolation(u, x, np.full(80, np.nan))
     with pytest.raises(DataError, match="has 1 rows of positive weight"):
         extrapolation(rl.unwrap(DEEP, x[:1]), x)
-
-
-def test_many_features_have_the_same_nearest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    u, x, _ = study(DEEP)
-    tree = extrapolation(u, x)
-    monkeypatch.setattr(extrapolating, "_TREE_FEATURES", 0)
-    brute = extrapolation(u, x)
-    np.testing.assert_allclose(brute.row_distance, tree.row_distance, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(brute.familiarity, tree.familiarity, atol=0.02)  # ranks of what ties but for rounding
-
-
-def test_the_nearest_row_is_found_in_any_order_and_without_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    u = rl.unwrap(DEEP, rng.normal(size=(700, 4)))
-    x = rng.normal(size=(600, 4))
-    plain = extrapolation(u, x)
-    points = u.sample.x / u.sample.sd
-    expected = np.sqrt(((x[:, None] / u.sample.sd - points) ** 2).sum(axis=2)).min(axis=1)
-    np.testing.assert_allclose(plain.row_distance, expected, rtol=1e-12)
-    monkeypatch.setattr(extrapolating, "_FEW_ROWS", 100)
-    monkeypatch.setattr(extrapolating, "_ANCHORS", 20)
-    monkeypatch.setattr(extrapolating, "_COMPARED", 1.0)
-    order = extrapolating._alike_together(x, points)
-    assert (np.sort(order) == np.arange(600)).all()
-    assert (order != np.arange(600)).any()
-    np.testing.assert_array_equal(extrapolation(u, x).row_distance, plain.row_distance)
-    monkeypatch.setattr(extrapolating, "_COMPARED", 1e-4)  # no tree compares with so few
-    assert extrapolating._Ruler(u, True)._tree is None
-    np.testing.assert_allclose(extrapolation(u, x).row_distance, expected, rtol=1e-9)
-
-
-def test_a_tree_is_used_where_rows_lie_near_a_plane_and_not_where_they_fill_the_space(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(extrapolating, "_FEW_ROWS", 1000)
-    rng = np.random.default_rng(0)
-    net = random_network([20, 5, 1], seed=0)
-    flat, full = rng.normal(size=(20_000, 2)) @ rng.normal(size=(2, 20)), rng.normal(size=(20_000, 20))
-    assert extrapolating._Ruler(rl.unwrap(net, flat), True)._tree is not None
-    assert extrapolating._Ruler(rl.unwrap(net, full), True)._tree is None
 
 
 @pytest.mark.parametrize("size", [1e155, 1e200, 1e300])

@@ -86,6 +86,24 @@ def test_hundreds_of_thousands_of_patterns_are_found_again():
 # ---------------------------------------------------------------- the nearest
 
 
+@pytest.mark.parametrize("n_bits", [1, 7, 64, 65, 200])
+def test_the_nearest_pattern_is_that_of_brute_force(n_bits, monkeypatch):
+    rng = np.random.default_rng(n_bits)
+    known, asked = rng.random((90, n_bits)) < 0.5, rng.random((1100, n_bits)) < 0.5
+    asked[:10] = known[20:30]
+    skip = rng.integers(-1, 90, len(asked))
+    skip[:5], skip[5:10] = np.arange(20, 25), -1
+    bits = (known[None] != asked[:, None]).sum(axis=2)
+    barred = bits.copy()
+    barred[skip >= 0, skip[skip >= 0]] = n_bits + 1
+    a, b = np.packbits(known, axis=1), np.packbits(asked, axis=1)
+    for cells in (grouping._CELLS, 300):
+        monkeypatch.setattr(grouping, "_CELLS", cells)
+        for got, expected in ((nearest(a, b), bits), (nearest(a, b, skip), barred)):
+            np.testing.assert_array_equal(got[0], expected.argmin(axis=1))
+            np.testing.assert_array_equal(got[1], expected.min(axis=1))
+
+
 def near_each_other(n_bits: int, n: int, seed: int):
     """Return bits (n, n_bits) that differ from one of five patterns here and there, and never at all in the first ones."""
     rng = np.random.default_rng(seed)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from relucidate.complexities import Complexity, Monotonicity, complexity, monotonicity
+from relucidate.complexities import Complexity, complexity
 from relucidate.counterfactuals import BoundaryDistances, Search, boundary
 from relucidate.exposures import Drift, Exposure, exposure
 from relucidate.extrapolating import Extrapolation, Rejection, extrapolation
+from relucidate.monotonicities import Monotonicity, monotonicity
 from relucidate.performances import Gap, Performance, performance
 from relucidate.reliabilities import Reliability, reliability
 from relucidate.segmenting import Groups, Segments, segments

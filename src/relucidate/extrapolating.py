@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,43 +12,21 @@ from numpy.typing import NDArray
 from relucidate import targets
 from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, clipped
-from relucidate.grouping import distinct, nearest
-from relucidate.layers import Bools, Floats
-from relucidate.network import Network, Trace
-from relucidate.products import in_threads, one_thread, padded, row_by_row
-from relucidate.sampling import Sample
+from relucidate.layers import Floats
+from relucidate.network import Network
+from relucidate.rulers import COMPONENTS, Measured, Ruler, component
 from relucidate.sums import row_loss
 from relucidate.unwrapping import Unwrapped, unwrapped
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Integers = NDArray[np.intp]
 
-COMPONENTS = {
-    "unseen": "pattern never seen",
-    "hamming": "bits to the nearest pattern seen",
-    "rarity": "few rows in its region",
-    "region distance": "distance from the rows of its region",
-    "centre distance": "distance from the mean row",
-    "outside": "outside the range of a feature",
-    "row distance": "distance to the nearest training row",
-    "closeness": "close to the end of its region",
-    "region loss": "loss of the rows of its region",
-}
 _STRANGE = ("hamming", "region distance", "centre distance", "outside", "row distance")  # of what no row was trained on
 _KNOTS = (0.0, 0.5, 0.8, 0.9)  # ranks from which on a component may count more
-_REFERENCES = 20_000  # training rows that are left out, one at a time
 _LEAST_ROWS = 100  # of known loss, to learn from
-_PRIOR_ROWS = 10.0  # of average loss that each region is credited with
-_SHRINKAGE = 0.05  # of the covariance towards that of independent features
-_TREE_FEATURES = 32  # above, a tree of rows is slower than all distances
-_FEW_ROWS = 20_000  # of which a tree is never much slower than all distances
-_PROBES, _LEAF = 64, 16  # rows that try a tree of such leaves
-_COMPARED = 0.01  # share of all rows: a tree that compares a row with more is slower than all distances
-_ANCHORS = 500
-_FARTHEST = 1e100  # standard deviations: what is farther is as far
-_BLOCK_ROWS = 1024  # a multiple of 64, see `row_by_row`
 _TENTH = 0.1
 LEAST_JUDGED = 20  # rows, of which two are a tenth: below, no ratio says anything
 _SHARES = np.linspace(0.0, 0.9, 46)
@@ -120,7 +97,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, eq=False)
-class Extrapolation:
+class Extrapolation(Measured):
     """How far each row can be trusted, and why.
 
     Parameters
@@ -130,24 +107,15 @@ class Extrapolation:
     familiarity : (n,) at most this share of the training rows, each left out in turn, is as strange as this row.
     standing : (n,) share of the rows learnt from whose expected loss is as large or larger.
     expected_loss : (n,) by the model learnt; NaN where none was.
-    seen : (n,) whether a training row has the row's activation pattern.
-    region : (n,) of the row, or of the nearest pattern seen. hamming : (n,) bits that differ from that pattern.
-    count : (n,) training rows in that region.
-    region_distance : (n,) from the mean row of that region, in standard deviations within regions (Mahalanobis).
-    centre_distance : (n,) from the mean of all training rows, in standard deviations of the features.
-    row_distance : (n,) to the nearest training row, likewise; NaN if it was not asked for.
-    margin : (n,) least distance of a preactivation from where its neuron switches, in standard deviations of that
-        preactivation over the training rows; infinite where nothing switches.
-    outside : (n,) how far the row is outside the range of a feature, at most, in standard deviations of the feature;
-        infinite where the feature never varied. outside_feature : (n,) which feature it is, -1 if the row is inside.
-    beyond : sparse (n, n_features), the same for each feature, negative below the range.
-    region_loss : (n,) mean training loss of that region, with ten rows of average loss added; NaN without a response.
     components : what the score is made of. weight : (n_components,) share of each in the expected loss, at most.
     strangest : (n,) index of the component in which the row is least familiar.
     learnt : what the weights come from, in words.
     loss : (n,) of the rows, NaN without `y`. network_expects : (n,) the loss that the network itself expects.
     calibration : the loss of what is left when rows are rejected; None without `y`.
     caveat : "" if the training rows are all there. notes : what else a reader should know.
+
+    What rows are like comes with them: seen, region, hamming, count, region_distance, centre_distance, row_distance,
+    margin, outside, outside_feature, beyond and region_loss, as `relucidate.rulers.Measured` describes them.
     """
 
     network: Network
@@ -156,18 +124,6 @@ class Extrapolation:
     familiarity: Floats
     standing: Floats
     expected_loss: Floats
-    seen: Bools
-    region: Integers
-    hamming: NDArray[np.int64]
-    count: NDArray[np.int64]
-    region_distance: Floats
-    centre_distance: Floats
-    row_distance: Floats
-    margin: Floats
-    outside: Floats
-    outside_feature: Integers
-    beyond: Any
-    region_loss: Floats
     components: tuple[str, ...]
     weight: Floats
     strangest: Integers
@@ -215,7 +171,7 @@ class Extrapolation:
         n, new, out = len(self), int((~self.seen).sum()), int((self.outside_feature >= 0).sum())
         low = int((self.trust < 0.01).sum())
         lines = [
-            f"{new:,} of {n:,} row{'s' * (n != 1)} ({new / n:.1%}) {'has' if new == 1 else 'have'} an activation pattern that no "
+            f"{new:,} of {plural(n, 'row')} ({new / n:.1%}) {'has' if new == 1 else 'have'} an activation pattern that no "
             f"training row has; {out:,} {'is' if out == 1 else 'are'} outside the range of a feature; {low:,} "
             f"{'has' if low == 1 else 'have'} a trust below 0.01{self.caveat}.",
         ]
@@ -231,8 +187,9 @@ class Extrapolation:
 
 def _judgement(c: Rejection) -> list[str]:
     if c.n < LEAST_JUDGED:
-        rows = f"{c.n:,} row{'s' * (c.n != 1)}"
-        return [f"{rows} with a response cannot tell whether the score is right: {LEAST_JUDGED} at least are needed."]
+        return [
+            f"{plural(c.n, 'row')} with a response cannot tell whether the score is right: {LEAST_JUDGED} at least are needed."
+        ]
 
     def times(k: int) -> str:
         return f"{c.ratio[k]:.2f} times that of the rest ({c.level:.0%} {between(c.ratio_lower[k], c.ratio_upper[k])})"
@@ -329,7 +286,7 @@ def extrapolation(
     x, response = _rows(net, X, y)
     sampled = X.sample if isinstance(X, Unwrapped) else None
     weight = np.ones(len(x)) if sampled is None else sampled.weights
-    ruler = _Ruler(u, nearest_row)
+    ruler = Ruler(u, nearest_row)
     score = _Score.learnt(ruler, calibrate)
     trace = net.trace(x)
     found = ruler.measure(x, trace)
@@ -348,24 +305,13 @@ def extrapolation(
     if sampled is not None and not sampled.is_complete:
         notes += (f"the rows looked at are {len(x):,} of the {sampled.n:,} of the table, a sample",)
     return Extrapolation(
+        **vars(found),
         network=net,
         row=np.arange(len(x)) if sampled is None else sampled.row,
         trust=trust,
         familiarity=familiarity,
         standing=standing,
         expected_loss=expected,
-        seen=found.seen,
-        region=found.region,
-        hamming=found.hamming,
-        count=found.count,
-        region_distance=found.region_distance,
-        centre_distance=found.centre_distance,
-        row_distance=found.row_distance,
-        margin=found.margin,
-        outside=found.outside,
-        outside_feature=found.outside_feature,
-        beyond=found.beyond,
-        region_loss=found.region_loss,
         components=score.components,
         weight=score.weight,
         strangest=strangest,
@@ -397,316 +343,6 @@ def _response(net: Network, y: Any, n: int, what: str) -> Any:
     if len(values) != n:
         raise DataError(f"{what} has {len(values):,} values for {n:,} rows; give one for each row.")
     return values
-
-
-# ---------------------------------------------------------------- measuring
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """What rows are like, see `Extrapolation`."""
-
-    seen: Bools
-    region: Integers
-    hamming: NDArray[np.int64]
-    count: NDArray[np.int64]
-    region_distance: Floats
-    centre_distance: Floats
-    row_distance: Floats
-    margin: Floats
-    outside: Floats
-    outside_feature: Integers
-    beyond: Any
-    region_loss: Floats
-
-    def component(self, name: str) -> Floats:
-        """Return one of `COMPONENTS` (n,): the larger, the less to be trusted."""
-        if name == "unseen":
-            return (~self.seen).astype(np.float64)
-        if name == "rarity":
-            return -self.count.astype(np.float64)
-        if name == "closeness":
-            return -self.margin
-        return np.asarray(getattr(self, name.replace(" ", "_")), dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class _LeftOut:
-    """Rows of the training table, each to be measured against the others: weights and losses (n,)."""
-
-    weight: Floats
-    loss: Floats
-
-
-class _Ruler:
-    """The training rows, as that against which others are measured."""
-
-    def __init__(self, u: Unwrapped, nearest_row: bool) -> None:
-        self.u, self.network, self.nearest_row = u, u.network, nearest_row
-        s = u.sample
-        self.sample: Sample = s if s.weight is None else s.taken(np.flatnonzero(s.weights > 0))
-        s = self.sample
-        if len(s.row) < 2:
-            raise DataError(
-                f"The unwrapped table has {len(s.row)} rows of positive weight; two at least are needed, to see how far rows "
-                "lie apart. Unwrap the table that the network was trained on."
-            )
-        alive = u.sums.weight > 0
-        self.known = np.flatnonzero(alive[u.region_of_pattern])  # patterns that count as seen
-        self.alive = alive
-        # rows of weight 0 were never seen, as far as it is known which they are
-        partly = u.sample.weight is not None and u.sample.is_complete
-        self.count = np.bincount(s.region, minlength=u.n_regions) if partly else u.count
-        self.low, self.high = s.x.min(axis=0), s.x.max(axis=0)
-        self.mean = s.mean
-        with np.errstate(divide="ignore"):
-            # a constant may have a tiny standard deviation, from rounding
-            self.per_sd = np.where(self.high > self.low, 1 / s.sd, 0.0)
-            self.per_sd_outside = np.where(self.high > self.low, 1 / s.sd, np.inf)
-        self.notes: tuple[str, ...] = ()
-        if u.sums.x.shape[1] == 0:
-            self.notes += ("distances from a region's rows are left out: mean rows were not kept",)
-        self.average_loss = float(u.sums.loss.sum() / u.sums.weight.sum()) if u.has_y else np.nan
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        """What can be measured."""
-        absent = set() if self.u.has_y else {"region loss"}
-        absent |= set() if self.u.sums.x.shape[1] else {"region distance"}
-        absent |= set() if self.nearest_row else {"row distance"}
-        return tuple(name for name in COMPONENTS if name not in absent)
-
-    @cached_property
-    def references(self) -> tuple[_Measured, Floats, Floats | None]:
-        """Training rows, each measured against the others; their weights, and losses if there was a response."""
-        s = self.sample
-        at = np.unique(np.linspace(0, len(s.row) - 1, min(len(s.row), _REFERENCES)).astype(np.intp))
-        x, weight = np.ascontiguousarray(s.x[at]), s.weights[at]
-        trace = self.network.trace(x)
-        loss = row_loss(self.network, trace.decision, s.y[at]) if s.y is not None else None
-        found = self.measure(x, trace, _LeftOut(weight, np.zeros(len(at)) if loss is None else loss))
-        return found, weight, loss
-
-    @cached_property
-    def _whitening(self) -> Floats:
-        """A matrix (d, d): its product with a standardised row has the covariance 1 within regions."""
-        s, d = self.sample, len(self.mean)
-        covariance, freedom = np.zeros((d, d)), len(s.row) - len(np.unique(s.region))
-        scale = s.weights / s.weights.mean()
-        for start in range(0, len(s.row), 2**14):
-            rows = slice(start, start + 2**14)
-            z = (s.x[rows] - self._means(s.region[rows])) * self.per_sd
-            covariance += z.T @ (z * scale[rows, None])
-        if freedom > 0:
-            covariance = (1 - _SHRINKAGE) * covariance / freedom + _SHRINKAGE * np.eye(d)
-        else:
-            covariance = np.eye(d)
-        values, vectors = np.linalg.eigh(covariance)
-        return padded(np.ascontiguousarray((vectors / np.sqrt(np.maximum(values, _SHRINKAGE))).T))
-
-    def _means(self, region: NDArray[Any]) -> Floats:
-        sums = self.u.sums
-        return sums.x[region] / sums.weight[region, None]
-
-    @cached_property
-    def _points(self) -> Floats:
-        return self.sample.x * self.per_sd
-
-    @cached_property
-    def _axes(self) -> Floats:
-        """The principal axes of standardised rows: along them the boxes of a tree fit rows that lie near a plane."""
-        centred = self._points - self.mean * self.per_sd
-        return padded(np.ascontiguousarray(np.linalg.eigh(centred.T @ centred)[1].T))
-
-    def _turned(self, z: Floats) -> Floats:
-        """Return standardised rows along the principal axes."""
-        with one_thread():
-            turned = row_by_row(_whole(z - self.mean * self.per_sd), self._axes)
-        return np.ascontiguousarray(turned[: len(z), : z.shape[1]])
-
-    @cached_property
-    def _tree(self) -> Any:
-        """A tree of the training rows; None where a row would be compared with too many of them to gain anything."""
-        if self._points.shape[1] > _TREE_FEATURES:
-            return None
-        points = self._turned(self._points)
-        if len(points) > _FEW_ROWS:
-            from sklearn import neighbors
-
-            counting = neighbors.KDTree(points, leaf_size=_LEAF)
-            probes = points[np.linspace(0, len(points) - 1, _PROBES).astype(np.intp)]
-            counting.reset_n_calls()
-            counting.query(probes, k=2, return_distance=False)
-            if counting.get_n_calls() > _COMPARED * len(points) * _PROBES:
-                return None
-        from scipy.spatial import KDTree
-
-        return KDTree(points)
-
-    @cached_property
-    def _brute(self) -> Any:
-        from sklearn.neighbors import NearestNeighbors
-
-        return NearestNeighbors(algorithm="brute").fit(self._points)
-
-    def _row_distance(self, z: Floats, k: int) -> Floats:
-        """Return the distance of standardised rows to the k-th nearest training row (n,)."""
-        points = self._points
-        if self._tree is None:
-            near = self._brute.kneighbors(z, k, return_distance=False)
-        else:
-            near, turned = np.empty((len(z), k), dtype=np.intp), self._turned(z)
-            order = _alike_together(turned, self._tree.data)
-            near[order] = self._tree.query(turned[order], k=range(1, k + 1), workers=-1)[1]
-        # products of matrices round; measured again
-        each = [
-            np.sqrt(((z[i : i + 2**13] - points[at[i : i + 2**13]]) ** 2).sum(axis=1))
-            for at in near.T
-            for i in range(0, len(z), 2**13)
-        ]
-        return np.asarray(np.concatenate(each).reshape(k, len(z)).max(axis=0))
-
-    @cached_property
-    def _second(self) -> tuple[Floats, Floats]:
-        """Smallest and largest values of each feature when one row that has the smallest or largest is gone."""
-        x = self.sample.x
-        return np.partition(x, 1, axis=0)[1], np.partition(x, len(x) - 2, axis=0)[-2]
-
-    @cached_property
-    def _spread(self) -> list[Floats]:
-        """Per hidden layer 1 over the standard deviation of the preactivation at each switch, 0 where it is constant."""
-        s = self.sample
-        at = np.unique(np.linspace(0, len(s.row) - 1, min(len(s.row), _REFERENCES)).astype(np.intp))
-        a, w, out = s.x[at], s.weights[at], []
-        for layer in self.network.hidden:
-            z = layer.preactivation(a)
-            centred = z - w @ z / w.sum()
-            reach = np.abs(centred).max(axis=0, initial=0.0)  # relative to it, no square leaves float64
-            sd = reach * np.sqrt(w @ (centred / np.where(reach > 0, reach, 1)) ** 2 / w.sum())
-            varies = sd > 1e-12 * np.abs(z).max(axis=0, initial=0.0)  # what is less is rounding
-            with np.errstate(divide="ignore"):
-                out.append(np.where(varies, 1 / sd, 0.0)[layer.activation.switches[0]])
-            a = layer.activation(z)
-        return out
-
-    def measure(self, x: Floats, trace: Trace, left_out: _LeftOut | None = None) -> _Measured:
-        """Return what encoded rows are like; `left_out`, if they are training rows to be measured against the others."""
-        u, n = self.u, len(x)
-        packed, code = distinct(trace.patterns.packed)
-        own = u.regions_of_patterns(trace.patterns).astype(np.intp)
-        seen = (own >= 0) & self.alive[own]
-        if left_out is not None:
-            left = u.sums.weight[own] - left_out.weight
-            seen &= (self.count[own] > 1) & (left > 1e-9 * left_out.weight)
-        region, hamming = own.copy(), np.zeros(n, dtype=np.int64)
-        new, of_new = np.unique(code[~seen], return_inverse=True)
-        if len(new):
-            patterns = u.patterns.packed[self.known]
-            skip = None
-            if left_out is not None:
-                mine = dict(zip(map(bytes, patterns), range(len(patterns)), strict=True))
-                skip = np.array([mine[bytes(packed[i])] for i in new], dtype=np.intp)
-            at, bits = nearest(patterns, np.ascontiguousarray(packed[new]), skip)
-            region[~seen] = u.region_of_pattern[self.known[at]][of_new]
-            hamming[~seen] = bits[of_new]
-        gone = seen if left_out is not None else np.zeros(n, dtype=bool)
-        count = self.count[region] - gone
-        blocks = self._blocks(x, region, count, left_out, gone)
-        row_distance = np.full(n, np.nan)
-        if self.nearest_row:
-            row_distance = self._row_distance(_within(x * self.per_sd), 1 if left_out is None else 2)
-        return _Measured(seen, region, hamming, count, row_distance=row_distance, **blocks)
-
-    def _blocks(
-        self, x: Floats, region: Integers, count: NDArray[np.int64], left_out: _LeftOut | None, gone: Bools
-    ) -> dict[str, Any]:
-        from scipy.sparse import csr_array
-
-        n, d = x.shape
-        out = {name: np.full(n, np.nan) for name in ("region_distance", "centre_distance", "margin", "outside")}
-        feature = np.full(n, -1, dtype=np.intp)
-        sums = self.u.sums
-        weight, loss = sums.weight[region], sums.loss[region]
-        grown = np.ones(n)  # a row that is taken from a mean is farther from what is left
-        if left_out is not None:
-            grown[gone] = weight[gone] / (weight[gone] - left_out.weight[gone])
-            weight = weight - np.where(gone, left_out.weight, 0.0)
-            loss = loss - np.where(gone, left_out.loss * left_out.weight, 0.0)
-        prior = _PRIOR_ROWS * sums.weight.sum() / self.count.sum()
-        grown /= np.sqrt(1 + 1 / count)  # the mean of few rows is uncertain
-        self._prepare()
-
-        def fill(start: int) -> Any:
-            rows = slice(start, min(start + _BLOCK_ROWS, n))
-            m = rows.stop - start
-            block = x[rows]
-            out["margin"][rows] = self._margin(_whole(block))[:m]
-            if sums.x.shape[1]:
-                z = _within((block - self._means(region[rows])) * self.per_sd * grown[rows, None])
-                white = row_by_row(_whole(z), self._whitening)[:m, :d]
-                out["region_distance"][rows] = np.sqrt((white**2).sum(axis=1))
-            out["centre_distance"][rows] = np.sqrt((_within((block - self.mean) * self.per_sd) ** 2).sum(axis=1))
-            low, high = self.low, self.high
-            if left_out is not None:
-                low, high = np.where(block == low, self._second[0], low), np.where(block == high, self._second[1], high)
-            excess = np.maximum(block - high, 0.0) - np.maximum(low - block, 0.0)
-            i, j = np.nonzero(excess)
-            by = excess[i, j] * self.per_sd_outside[j]
-            far = np.zeros(block.shape) if len(i) else excess
-            far[i, j] = np.abs(by)
-            out["outside"][rows] = far.max(axis=1, initial=0.0)
-            feature[rows] = np.where(out["outside"][rows] > 0, far.argmax(axis=1), -1)
-            return start + i, j, by
-
-        with one_thread():
-            parts = in_threads(fill, range(0, n, _BLOCK_ROWS))
-        i, j, by = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return {
-            **out,
-            "outside_feature": feature,
-            "beyond": csr_array((by, (i, j)), shape=(n, d)),
-            "region_loss": (loss + prior * self.average_loss) / (weight + prior),
-        }
-
-    def _prepare(self) -> None:
-        """Compute what threads would each compute again."""
-        _ = self._whitening if self.u.sums.x.shape[1] else None, self._spread, self._second
-
-    def _margin(self, a: Floats) -> Floats:
-        least = np.full(len(a), np.inf)
-        for layer, per_sd in zip(self.network.hidden, self._spread, strict=True):
-            z = layer.preactivation(a)
-            activation = layer.activation
-            neuron, k = activation.switches
-            if len(neuron):
-                gap = z if activation.is_relu else z[:, neuron] - activation.breakpoints[neuron, k]
-                gap = np.abs(gap) * per_sd
-                if not per_sd.all():
-                    gap[:, per_sd == 0] = np.inf
-                np.minimum(least, gap.min(axis=1), out=least)
-            a = np.maximum(z, 0, out=z) if activation.is_relu else activation(z)
-        return least
-
-
-def _alike_together(z: Floats, points: Floats) -> Integers:
-    """Return an order of many rows in which those near the same point follow each other: a tree is then in the cache."""
-    if len(z) <= _FEW_ROWS:
-        return np.arange(len(z))
-    from scipy.spatial import KDTree
-
-    near = KDTree(points[:: max(1, len(points) // _ANCHORS)]).query(z, workers=-1)[1]
-    return np.argsort(near, kind="stable")
-
-
-def _within(z: Floats) -> Floats:
-    """Return standardised values, in place, none so large that its square leaves the range of float64."""
-    return np.clip(z, -_FARTHEST, _FARTHEST, out=z)
-
-
-def _whole(block: Floats) -> Floats:
-    """Return rows with rows of zeros added, up to a multiple of 64: see `row_by_row`."""
-    missing = -len(block) % 64
-    return np.concatenate([block, np.zeros((missing, block.shape[1]))]) if missing else block
 
 
 # ---------------------------------------------------------------- the score
@@ -755,11 +391,11 @@ class _Score:
     source: str
 
     @staticmethod
-    def learnt(ruler: _Ruler, calibrate: tuple[Any, Any] | None) -> _Score:
+    def learnt(ruler: Ruler, calibrate: tuple[Any, Any] | None) -> _Score:
         """Return the score learnt from held-out rows, or from the training rows, each left out in turn."""
         found, weight, loss = ruler.references
         names = ruler.components
-        ladders = tuple(_Ladder.of(found.component(name), weight) for name in names)
+        ladders = tuple(_Ladder.of(component(found, name), weight) for name in names)
         source = f"{len(weight):,} training rows, each left out in turn"
         if calibrate is not None:
             found, loss = _held_out(ruler, calibrate)
@@ -783,13 +419,13 @@ class _Score:
         added = self.coefficient.sum(axis=0)
         return added / added.sum() if added.any() else added
 
-    def familiarity(self, found: _Measured) -> tuple[Floats, Integers]:
+    def familiarity(self, found: Measured) -> tuple[Floats, Integers]:
         """Return the p-value of each row (n,), and the index of the component that decides it."""
         at = [i for i, name in enumerate(self.components) if name in _STRANGE]
-        tails = np.column_stack([self.ladders[i].tail(found.component(self.components[i])) for i in at])
+        tails = np.column_stack([self.ladders[i].tail(component(found, self.components[i])) for i in at])
         return np.minimum(len(at) * tails.min(axis=1), 1.0), np.array(at, dtype=np.intp)[tails.argmin(axis=1)]
 
-    def standing(self, found: _Measured) -> tuple[Floats, Floats]:
+    def standing(self, found: Measured) -> tuple[Floats, Floats]:
         """Return the share of the rows learnt from that are expected to do as badly (n,), and the expected loss."""
         ranks = _ranks(self.components, self.ladders, found)
         if self.coefficient is None:
@@ -798,7 +434,7 @@ class _Score:
         return self.expected.tail(loss), loss
 
 
-def _held_out(ruler: _Ruler, calibrate: Any) -> tuple[_Measured, Floats]:
+def _held_out(ruler: Ruler, calibrate: Any) -> tuple[Measured, Floats]:
     if not (isinstance(calibrate, tuple | list) and len(calibrate) == 2):
         raise ArgumentError(f"calibrate is a {type(calibrate).__name__}; expected a pair (X, y) of held-out rows.")
     net = ruler.network
@@ -813,8 +449,8 @@ def _held_out(ruler: _Ruler, calibrate: Any) -> tuple[_Measured, Floats]:
     return ruler.measure(x, trace), row_loss(net, trace.decision, response)
 
 
-def _ranks(names: Sequence[str], ladders: Sequence[_Ladder], found: _Measured) -> Floats:
-    return np.column_stack([ladder.rank(found.component(name)) for name, ladder in zip(names, ladders, strict=True)])
+def _ranks(names: Sequence[str], ladders: Sequence[_Ladder], found: Measured) -> Floats:
+    return np.column_stack([ladder.rank(component(found, name)) for name, ladder in zip(names, ladders, strict=True)])
 
 
 def _hinges(ranks: Floats, knot: float) -> Floats:

@@ -11,12 +11,13 @@ import numpy as np
 from markupsafe import Markup
 
 from relucidate.exposures import Drift, Exposure
-from relucidate.extrapolating import COMPONENTS, LEAST_JUDGED, Extrapolation, Rejection
+from relucidate.extrapolating import LEAST_JUDGED, Extrapolation, Rejection
 from relucidate.html import pictures_shift as drawing
 from relucidate.html.parts import Chapter, Finding, Limitation, Part, plain
 from relucidate.html.regions import quantity
 from relucidate.html.subject import Subject
 from relucidate.html.told import told
+from relucidate.rulers import COMPONENTS
 from relucidate.scoring import SCORE_WORDS, GroupScores
 from relucidate.words import MINUS, NONE, Name, count, name, number, percent, plural
 

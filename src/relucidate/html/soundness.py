@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from relucidate.complexities import Monotonicity
 from relucidate.html import pictures
 from relucidate.html import pictures_soundness as drawn
 from relucidate.html.dependence import (
@@ -30,6 +29,7 @@ from relucidate.html.subject import Subject
 from relucidate.importances import Importance, importance
 from relucidate.local_models import Coefficients
 from relucidate.maps import over_classes
+from relucidate.monotonicities import Monotonicity
 from relucidate.words import Name, count, decimals_for, fixed, name, number, percent, plural
 
 _BARS = 12

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from relucidate.complexities import Complexity, Monotonicity, complexity, monotonicity
+from relucidate.complexities import Complexity, complexity
 from relucidate.exposures import Exposure, exposure
 from relucidate.extrapolating import Extrapolation, extrapolation
 from relucidate.html.regions import MAX_OUTPUTS, Importance, RegionTable, feature_importance, region_table
+from relucidate.monotonicities import Monotonicity, monotonicity
 from relucidate.network import Network
 from relucidate.performances import Performance, performance
 from relucidate.reliabilities import Reliability, reliability

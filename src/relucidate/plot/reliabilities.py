@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relucidate.complexities import DEAD, LINEAR, SWITCHING, Complexity, Monotonicity
+from relucidate.complexities import DEAD, LINEAR, SWITCHING, Complexity
 from relucidate.errors import ArgumentError, clipped, shown
+from relucidate.monotonicities import Monotonicity
 from relucidate.plot.parts import (
     BLUE,
     CHARACTER,
