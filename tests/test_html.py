@@ -196,6 +196,13 @@ def test_headings_do_not_skip_a_level(case: tuple[Unwrapped, Page]) -> None:
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
+def test_no_line_ends_before_a_percent_sign(case: tuple[Unwrapped, Page]) -> None:
+    words = "".join(case[1].words)
+    assert "\xa0%" in words
+    text = re.sub(r"<svg.*?</svg>|<script.*?</script>|<style.*?</style>", "", case[1].source, flags=re.DOTALL)
+    assert not re.search(r"\d[ \n]%", text)
+
+
 def test_pictures_have_words(case: tuple[Unwrapped, Page]) -> None:
     u, page = case
     drawn = [a for a in page.all("svg") if a.get("aria-hidden") != "true"]

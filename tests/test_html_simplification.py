@@ -198,7 +198,7 @@ def test_table_holds_every_model(tmp_path: Path) -> None:
         model, rule, count, share, response, coefficients = row
         assert (model, count) == (str(m), f"{s.count[m]:,}")
         assert rule.replace("\xa0", " ") == " or ".join(rules).replace("<=", "≤")
-        assert share == words.percent(s.count[m] / s.count.sum())
+        assert share.replace("\xa0", " ") == words.percent(s.count[m] / s.count.sum())
         assert float(response) == pytest.approx(s.response[m, 0], abs=1e-3)
         assert coefficients.count("_in") <= 4
 

@@ -37,7 +37,8 @@ def part_of(s: Subject, id: str) -> Part:
 
 
 def html(part: Part) -> str:
-    return _environment().get_template(f"sections/{part.id}.html.j2").render(content=part.content)
+    text = _environment().get_template(f"sections/{part.id}.html.j2").render(content=part.content)
+    return text.replace("\xa0", " ")
 
 
 def row_coefficients(u: Unwrapped) -> Any:

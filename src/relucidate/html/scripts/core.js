@@ -41,9 +41,9 @@ const relucidate = (() => {
     if (value === null) return "\u2013";
     const least = 10 ** -decimals;
     const p = 100 * value;
-    if (p > 0 && p < least) return "<" + least.toFixed(decimals) + " %";
-    if (p < 100 && p > 100 - least) return ">" + (100 - least).toFixed(decimals) + " %";
-    return p.toFixed(p === 0 || p === 100 ? 0 : decimals) + " %";
+    if (p > 0 && p < least) return "<" + least.toFixed(decimals) + "\u00a0%";
+    if (p < 100 && p > 100 - least) return ">" + (100 - least).toFixed(decimals) + "\u00a0%";
+    return p.toFixed(p === 0 || p === 100 ? 0 : decimals) + "\u00a0%";
   };
   const number = (value) => {
     if (value === null) return "\u2013";
@@ -158,7 +158,7 @@ const relucidate = (() => {
     save(name + ".csv", "\ufeff" + rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n", "text/csv");
   const asNumber = (text) => {
     const raised = (digits) => [...digits].map((c) => (c === "\u207b" ? "-" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079".indexOf(c))).join("");
-    const plain = text.trim().replaceAll(",", "").replace("\u2212", "-").replace(/\u00d710(\D+)$/, (_, digits) => "e" + raised(digits));
+    const plain = text.trim().replaceAll(",", "").replace("\u00a0", " ").replace("\u2212", "-").replace(/\u00d710(\D+)$/, (_, digits) => "e" + raised(digits));
     const [value, share] = plain.endsWith(" %") ? [plain.slice(0, -2), 100] : [plain, 1];
     if (!/^[+-]?\d+(\.\d+)?(e-?\d+)?$/.test(value)) return text.trim();
     return share === 1 ? Number(value) : Number((Number(value) / share).toPrecision(12));
