@@ -178,7 +178,7 @@ def test_files_say_what_they_show(browser: Any, full: Path) -> None:
     )
     for line, share in zip(lines[1:], shown, strict=True):
         if not share.startswith(("<", ">")):
-            assert float(line[4]) == pytest.approx(float(share.removesuffix(" %")) / 100)
+            assert float(line[4]) == pytest.approx(float(share.removesuffix("\xa0%")) / 100)
     pairs = taken(browser, "#pairs .below + .scroll + .tools button").splitlines()
     assert all(abs(float(line.split(",")[2])) > 0 for line in pairs[1:])
 
