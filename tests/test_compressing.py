@@ -14,12 +14,14 @@ from scipy.sparse import csr_array
 
 import rational
 import relucidate as rl
-from relucidate import compressing
+from relucidate import linear_bounds
 from relucidate.compressing import as_box, compress
 from relucidate.errors import ArgumentError, ColumnError, UnfaithfulError
 from relucidate.features import Feature, Features
 from relucidate.layers import Activation, Layer
+from relucidate.linear_bounds import Relaxed, lower_bounds
 from relucidate.network import Network
+from relucidate.ranges import Range, affine_range
 from small_networks import SPECIMENS, integers, mixed, network, random_network
 
 BOXES = {"cube": (-1.0, 1.0), "corner": (0.0, 0.3), "point": (0.5, 0.5), "half line": (0.0, np.inf)}
@@ -341,7 +343,7 @@ def test_linear_programs_decide_what_linear_bounds_do_not():
 @pytest.mark.parametrize("lie", ["no multipliers", "huge multipliers", "random multipliers", "not a number", "nothing"])
 def test_a_solver_that_lies_proves_nothing_false(monkeypatch, lie):
     rng = np.random.default_rng(0)
-    honest = compressing._solve
+    honest = linear_bounds._solve
 
     def lying(objective, matrices, seconds):
         if lie == "nothing":
@@ -351,7 +353,7 @@ def test_a_solver_that_lies_proves_nothing_false(monkeypatch, lie):
         return np.full_like(x, 1e9), np.full_like(y, values.get(lie, np.nan))
 
     truth = compress(hard(), (-1.0, 1.0))
-    monkeypatch.setattr(compressing, "_solve", lying)
+    monkeypatch.setattr(linear_bounds, "_solve", lying)
     result = compress(hard(), (-1.0, 1.0))
     agree(result.network, hard(), inside(hard(), (-1.0, 1.0), 500))
     assert "linear program" not in result.proof.how
@@ -375,10 +377,10 @@ def test_a_solver_that_claims_a_false_optimum_is_not_believed(monkeypatch):
 
 def relaxed_layers(net: Network, box: Any) -> tuple[Any, Any]:
     """Every hidden layer between lines, by intervals alone."""
-    box = compressing._Range(*as_box(net, box))
+    box = Range(*as_box(net, box))
     out: list[Any] = []
     for layer in net.hidden:
-        out.append(compressing._Relaxed.of(layer, compressing._affine_range(layer, out[-1].a if out else box)))
+        out.append(Relaxed.of(layer, affine_range(layer, out[-1].a if out else box)))
     return out, box
 
 
@@ -391,7 +393,7 @@ def test_the_bound_holds_whatever_the_multipliers_are(seed, kind, size):
     last = net.layers[-1]
     values = np.array([rational.evaluate(net, x)[1] for x in inside(net, (-1.0, 1.0), 20, seed)])
     for multipliers in (None, [size * rng.normal(size=(3, len(s.neuron))) for s in layers]):
-        bound = compressing._least(layers, box, last.weight, last.bias, multipliers)
+        bound = lower_bounds(layers, box, last.weight, last.bias, multipliers)
         for k in range(3):
             assert bound[k] == -np.inf or Fraction(bound[k]) <= min(values[:, k])
 
@@ -400,7 +402,7 @@ def test_multipliers_of_the_wrong_sign_are_not_used():
     # relu(x) >= x and relu(-x) >= -x, taken the wrong way round, would say -|x| >= 0
     (layer,), box = relaxed_layers(SPECIMENS["abs"], (-1.0, 1.0))
     wrong = np.where(layer.side > 0, -1.0, 0.0)[None]
-    assert compressing._least([layer], box, -np.ones((1, 2)), np.zeros(1), [wrong])[0] <= -1
+    assert lower_bounds([layer], box, -np.ones((1, 2)), np.zeros(1), [wrong])[0] <= -1
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -408,7 +410,7 @@ def test_rounding_of_coefficients_counts_with_the_size_of_what_they_multiply(ord
     # the exact coefficient is -1; added up in most orders, it is 0 in float64
     weight, rows = np.array([[1e16], [1.0], [1e16]])[list(order)], np.array([[1.0, -1.0, -1.0]])[:, list(order)]
     layers, box = relaxed_layers(network([weight, rows], [np.zeros(3), np.zeros(1)]), (1.0, 2.0))
-    assert compressing._least(layers, box, rows, np.zeros(1))[0] <= -2
+    assert lower_bounds(layers, box, rows, np.zeros(1))[0] <= -2
 
 
 def test_what_the_time_did_not_suffice_for_is_said():

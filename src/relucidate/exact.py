@@ -28,6 +28,11 @@ TINY = 2.0**-1074
 SLACK = 1.0625  # covers the rounding of the bounds themselves
 
 
+def gamma(terms: int) -> float:
+    """Return the relative error of a sum of so many products, in any order."""
+    return terms * U / (1 - terms * U)
+
+
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """What bounds on rounding errors need to know of one layer.
@@ -53,8 +58,7 @@ class Bounds:
     @cached_property
     def gamma(self) -> float:
         """Relative error of a sum of `terms` products and a bias, in any order, with or without fused operations."""
-        n = self.terms + 2
-        return n * U / (1 - n * U)
+        return gamma(self.terms + 2)
 
     @cached_property
     def steepest(self) -> Floats:
