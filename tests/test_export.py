@@ -26,7 +26,14 @@ from relucidate.errors import (
     UnsupportedModelError,
 )
 from relucidate.features import Feature, Features
-from relucidate.frameworks import exporting, load
+from relucidate.frameworks import (
+    exporting_arrays,
+    exporting_onnx,
+    exporting_torch,
+    exporting_units,
+    jsonfile,
+    load,
+)
 from relucidate.frameworks.exporting import export
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network, Provenance
@@ -436,7 +443,7 @@ def test_sparse_layers_too_large_to_be_dense(tmp_path: Path) -> None:
 
 
 def test_weights_too_large_for_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_LARGEST_ONNX", 100)
+    monkeypatch.setattr(exporting_onnx, "_LARGEST", 100)
     with pytest.raises(
         UnsupportedModelError, match="the weights take 168 bytes in float64, and an ONNX file holds at most 100"
     ):
@@ -455,10 +462,11 @@ def test_what_does_not_equal_the_network_is_not_left(
     export(SPECIMENS["lines"], tmp_path / name)
     before = (tmp_path / name).read_bytes()
     other = replace(net, layers=(*net.layers[:-1], replace(net.layers[-1], bias=net.layers[-1].bias + 1e-6)))
-    real = exporting._stages
-    monkeypatch.setattr(exporting, "_stages", lambda _, units_of: real(other, units_of))
-    written = exporting.jsonfile.write
-    monkeypatch.setattr(exporting.jsonfile, "write", lambda n: written(other if n is net else n))
+    real = exporting_units.in_stages
+    for module in (exporting_arrays, exporting_onnx, exporting_torch):
+        monkeypatch.setattr(module, "in_stages", lambda _, units_of: real(other, units_of))
+    written = jsonfile.write
+    monkeypatch.setattr(jsonfile, "write", lambda n: written(other if n is net else n))
     with pytest.raises(UnfaithfulError) as caught:
         export(net, tmp_path / name)
     assert str(caught.value).startswith(str(tmp_path / name))
@@ -470,19 +478,20 @@ def test_what_does_not_equal_the_network_is_not_left(
 
 @pytest.mark.parametrize("format", ["onnx", "torch", "arrays"])
 def test_objects_are_compared_too(format: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = exporting._stages
+    real = exporting_units.in_stages
 
     def slip(net: Network, units_of: Any) -> Any:
         stages, weight, bias = real(net, units_of)
         return stages, weight * (1 + 1e-7), bias
 
-    monkeypatch.setattr(exporting, "_stages", slip)
+    for module in (exporting_arrays, exporting_onnx, exporting_torch):
+        monkeypatch.setattr(module, "in_stages", slip)
     with pytest.raises(UnfaithfulError, match="differs from what was read back"):
         export(SPECIMENS["deep"], format=format)
 
 
 def test_names_that_are_lost_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_metadata", lambda _: {})
+    monkeypatch.setattr(exporting_onnx, "metadata_of", lambda _: {})
     with pytest.raises(UnfaithfulError, match=r"the ONNX model: its feature_names are read back as \('x0', 'x1'\)"):
         export(named(), format="onnx")
 
