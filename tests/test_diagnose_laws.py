@@ -8,7 +8,7 @@ import pytest
 
 import relucidate as rl
 from relucidate import diagnose, sampling
-from relucidate.errors import ArgumentError
+from relucidate.errors import ArgumentError, TargetError
 from small_networks import SPECIMENS, random_network, rows_for
 from test_performances import response
 
@@ -217,3 +217,48 @@ def test_a_sample_of_the_judged_table_is_named(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(found.to_frame()["row"], other.sample.row)
     assert found.row.max() > 100
     assert "note: the rows looked at are 100 of the 600 of the table, a sample" in repr(found)
+
+
+# ---------------------------------------------------------------- labels
+
+
+LABELS = {
+    "numbers": (np.array([1.0, 2.0]), np.array([1.0, 2.0, 3.0])),
+    "text": (np.array(["bad", "good"]), np.array(["bad", "fair", "good"])),
+    "digits": (np.array(["0", "1"]), np.array(["0", "1", "2"])),
+}
+
+
+@pytest.mark.parametrize("name", ["logit", "softmax"])
+@pytest.mark.parametrize("kind", LABELS)
+def test_later_tables_have_the_classes_of_the_first(name: str, kind: str) -> None:
+    """A table with some of the labels only was coded anew: accuracies turned from 1 to 0."""
+    net = NETS[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N, 3))
+    said = net.predict(x).argmax(axis=1) if name == "softmax" else (net.decision(x)[:, 0] > 0).astype(int)
+    code = np.where(rng.random(N) < 0.2, rng.integers(0, 2 + (name == "softmax"), N), said)
+    y = LABELS[kind][name == "softmax"][code]
+    u = rl.unwrap(net, x, y)
+    assert [str(c) for c in u.network.classes] == [str(c) for c in LABELS[kind][name == "softmax"]]
+    if name == "softmax":
+        assert u.network.outputs == tuple(str(c) for c in u.network.classes)
+    some = code == code[0]
+    scores = diagnose.performance(u, x[some], y[some]).network
+    assert scores.of("accuracy")[0] == pytest.approx(np.mean(said[some] == code[some]))
+    assert diagnose.segments(u, x[some], y[some]).overall == pytest.approx(scores.of("log_loss")[0][0])
+    np.testing.assert_array_equal(rl.unwrap(u.network, x[some], y[some]).sample.y, code[0])
+    with pytest.raises(TargetError, match="ugly"):
+        diagnose.performance(u, x, np.where(some, "ugly", y.astype(object)))
+    # unwrapped on its own it has other classes: refused where a response is compared
+    alone = rl.unwrap(net, x, np.array(["x", "y", "z"])[code])
+    for verb in (diagnose.performance, diagnose.segments, diagnose.extrapolation):
+        with pytest.raises(ArgumentError, match=r"names no classes.*Unwrap it with u\.network"):
+            verb(u, alone)
+
+
+def test_trust_refuses_rows_of_another_network() -> None:
+    u, _ = both("logit")
+    other = rl.unwrap(random_network([3, 9, 6, 1], seed=7, link="logit"), table("logit")[0])
+    with pytest.raises(ArgumentError, match="another network"):
+        diagnose.extrapolation(u, other)

@@ -16,7 +16,7 @@ from relucidate.layers import Floats
 from relucidate.network import Network
 from relucidate.rulers import COMPONENTS, Measured, Ruler, component
 from relucidate.sums import row_loss
-from relucidate.unwrapping import Unwrapped, unwrapped
+from relucidate.unwrapping import Unwrapped, refuse_other_network, unwrapped
 from relucidate.words import plural
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def extrapolation(
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise ArgumentError(f"random_state is {clipped(random_state)}; expected a whole number that is not negative.")
     net = u.network
-    x, response = _rows(net, X, y)
+    x, response = _rows(u, X, y)
     sampled = X.sample if isinstance(X, Unwrapped) else None
     weight = np.ones(len(x)) if sampled is None else sampled.weights
     ruler = Ruler(u, nearest_row)
@@ -324,13 +324,15 @@ def extrapolation(
     )
 
 
-def _rows(net: Network, X: Any, y: Any) -> tuple[Floats, Any]:
+def _rows(u: Unwrapped, X: Any, y: Any) -> tuple[Floats, Any]:
     """Return rows, encoded, and their response."""
+    net = u.network
     if isinstance(X, Unwrapped):
         if y is not None:
             raise ArgumentError(
                 "y is given twice: with X, which was unwrapped with its response, and as y. Leave y out."
             )
+        refuse_other_network(u, X, "X")
         return X.sample.x, X.sample.y
     x = net.features.encode(X)
     if len(x) == 0:

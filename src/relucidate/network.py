@@ -569,6 +569,11 @@ class Network:
         """Return the same network with other feature names."""
         return replace(self, features=self.features.renamed(names))
 
+    def with_classes(self, classes: Sequence[Any]) -> Network:
+        """Return the same network with names of its classes; its outputs take them unless they have names of their own."""
+        unnamed = self.n_outputs > 1 and self.outputs == tuple(f"y{i}" for i in range(self.n_outputs))
+        return replace(self, classes=tuple(classes), outputs=() if unnamed else self.outputs)
+
 
 def _near(
     activation: Activation, z: Floats, limit: Floats, scratch: dict[int, Floats], doubt: Bools | None

@@ -59,6 +59,11 @@ class TargetCoder:
         """Whether each row gets the code of one class."""
         return has_labels(self.link, self.n_outputs)
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the classes have labels other than the codes 0 … K - 1."""
+        return self.classes != tuple(range(len(self.classes)))
+
     def encode(self, y: Any, first_row: int = 0) -> Encoded:
         """Return one batch of the target.
 

@@ -485,7 +485,8 @@ def unwrap(
 
     Returns
     -------
-    Unwrapped : regions largest first, ties by pattern, so that ids are reproducible.
+    Unwrapped : regions largest first, ties by pattern, so that ids are reproducible. Its network has the names that the table
+        gives to features and classes, where it had none: unwrap later tables with that one.
 
     Raises
     ------
@@ -507,6 +508,8 @@ def unwrap(
     if source.adopted is not None:
         network = network.with_names(source.adopted)
     coder = _coder(source, network)
+    if not network.classes and coder.is_named:
+        network = network.with_classes(coder.classes)  # so that every later table has the same
     notes = dict.fromkeys((*_reading_notes(source), *coder.notes))
     run = _Run(network, source.n_rows, random_state)
     try:
@@ -814,3 +817,9 @@ def refuse_other_network(u: Unwrapped, other: Unwrapped, name: str) -> None:
         same = bool((np.abs(ours - theirs) <= 1e-6 * (1 + np.abs(theirs))).all())
     if not same:
         raise ArgumentError(f"{name} was unwrapped with another network. Unwrap it with that of u.")
+    if u.has_y and other.has_y and a.classes != b.classes:
+        known, taken = (shown(n.classes or range(max(n.n_outputs, 2)), 12) for n in (a, b))
+        raise ArgumentError(
+            f"The network names no classes, so that those of {name} were taken from its labels: {taken}; those of u are {known}. "
+            "Unwrap it with u.network, which knows them."
+        )
