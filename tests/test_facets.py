@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -367,6 +368,29 @@ def test_a_box_has_edges() -> None:
     assert (r.bounds[:, 1] <= x + 0.01 + 1e-12).all()
     assert r.to_frame().query("layer < 0")["neurons_on_it"].eq(0).all()
     assert "at the edge of the box" in r.summary()[0]
+
+
+def test_a_box_far_from_the_point_is_told_from_an_empty_region() -> None:
+    net = random_network([3, 6, 1], seed=0)
+    far = regions.polytope(net, np.zeros((1, 3)), (50, 51))
+    if isinstance(far.interior, Interior):  # the region may reach the box
+        raise AssertionError("take another seed")
+    with pytest.raises(
+        ArgumentError, match=r"does not hold the point asked about.*x0 is 0, the box goes from 50 to 51"
+    ):
+        far.witness  # noqa: B018
+
+
+def test_regions_far_apart_in_units_have_bounds() -> None:
+    """The same network in other units has the same bounds, to the solver's tolerance."""
+    units = np.array([1e7, 1.0, 1e-5])
+    for seed in range(8):
+        net = random_network([3, 10, 10, 1], seed)
+        first = net.layers[0]
+        other = replace(net, layers=(replace(first, weight=first.weight / units), *net.layers[1:]))
+        x = np.random.default_rng(seed).normal(size=(1, 3))
+        a, b = regions.polytope(net, x).bounds, regions.polytope(other, x * units).bounds
+        np.testing.assert_allclose(b, a * units[:, None], rtol=1e-6)
 
 
 def test_regions_without_interior_say_so() -> None:

@@ -256,6 +256,30 @@ def test_an_empty_polytope_has_a_certificate(seed: int) -> None:
         p.facets()
 
 
+def test_a_polytope_with_a_point_inside_is_not_called_empty() -> None:
+    """In units far apart: a rounded proof of emptiness speaks of near points only, and was believed of all."""
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        A, x = rng.normal(size=(6, 2)), rng.normal(size=2)
+        units = 10.0 ** rng.uniform(-6, 8, 2)
+        p = Polytope.of(A / units, A @ x + rng.uniform(0.05, 1, 6))
+        if p.inside(x * units) is None:  # nearer to a hyperplane than rounding
+            continue
+        assert isinstance(p.interior(), Interior)
+        bounds = p.bounds(x * units)
+        assert (bounds[:, 0] < x * units).all()
+        assert (bounds[:, 1] > x * units).all()
+
+
+def test_bounds_from_a_point_that_is_not_inside_are_refused() -> None:
+    p = random_polytope(0, 10, 2)
+    inside = p.interior()
+    assert isinstance(inside, Interior)
+    np.testing.assert_allclose(p.bounds(inside.witness + 0.5 * inside.radius), p.bounds(), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ArgumentError, match="not strictly inside"):
+        p.bounds(inside.witness + 1e6)
+
+
 def test_a_flat_polytope_has_no_interior() -> None:
     flat = Polytope.of([[1, 2], [-1, -2], [1, 0]], [3, -3, 5])
     found = flat.interior()

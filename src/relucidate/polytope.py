@@ -245,6 +245,7 @@ class Polytope:
         largest = np.abs(self.A).max(axis=0)
         alike = 1.0 / np.where(largest > 0, largest, 1.0)
         best: Interior | None = None
+        proof: Empty | None = None
         # in the units given, then in units in which coordinates count alike; then near 0, where all may be much smaller than 1
         for units, least in ((np.ones(d), 1.0), (alike, 1.0), (np.ones(d), 0.0), (alike, 0.0)):
             rows = self.A * units
@@ -260,14 +261,11 @@ class Polytope:
                 best = found if best is None or found.radius > best.radius else best
                 if best.radius > _BLURRED * size:
                     return best
-            if (
-                best is None
-                and multipliers is not None
-                and (proof := self._empty(multipliers / length, size)) is not None
-            ):
-                return proof
-        if best is not None:
-            return best
+            if best is None and proof is None and multipliers is not None:
+                proof = self._empty(multipliers / length, size * units)
+        # a proof by rounded multipliers speaks of points up to a distance; a point inside may be farther
+        if best is not None or proof is not None:
+            return best or proof  # type: ignore[return-value]
         if (pair := self._opposite()) is not None:
             return pair
         return Undecided(
@@ -287,7 +285,8 @@ class Polytope:
         """Return a bound on the rounding error of the slack of a point (m,)."""
         return 2 * (self.n_dimensions + 4) * U * (np.abs(self.A) @ np.abs(x) + np.abs(self.b))
 
-    def _empty(self, multipliers: Floats, reach: float) -> Empty | None:
+    def _empty(self, multipliers: Floats, reach: Floats) -> Empty | None:
+        """Return the proof that no point up to `_FAR` times `reach` (d,) is inside, if the multipliers (m,) are one."""
         y = np.maximum(multipliers, 0.0)
         y = np.where(y > 1e-12 * y.max(initial=0.0), y, 0.0)
         total = y.sum()
@@ -297,7 +296,7 @@ class Polytope:
         rest, value = np.abs(y @ self.A), float(y @ self.b)
         terms = (np.count_nonzero(y) + 4) * U
         rest += terms * (y @ np.abs(self.A))
-        if value + terms * float(y @ np.abs(self.b)) + float(rest.sum()) * _FAR * reach < 0:
+        if value + terms * float(y @ np.abs(self.b)) + float(rest @ reach) * _FAR < 0:
             return Empty(y)
         return None
 
@@ -337,10 +336,13 @@ class Polytope:
         """
         if start is None:
             return self._facets
+        return _Search(self, self._started(start)).run()
+
+    def _started(self, start: ArrayLike) -> Floats:
         inside = self.inside(start)
         if inside is None:
             raise ArgumentError(f"start is {clipped(start)}, which is not strictly inside; give a point that is.")
-        return _Search(self, inside.witness).run()
+        return inside.witness
 
     @cached_property
     def _facets(self) -> Facets:
@@ -353,24 +355,31 @@ class Polytope:
         why = found.reason if isinstance(found, Undecided) else "Nothing is strictly inside."
         raise ArgumentError(f"This polytope has no {what}. {why}")
 
-    def bounds(self) -> Floats:
+    def bounds(self, start: ArrayLike | None = None) -> Floats:
         """Return the lowest and the highest value of each coordinate (d, 2); infinite where nothing bounds it.
+
+        Parameters
+        ----------
+        start : (d,) a point strictly inside from which to look; by default that of `interior`.
 
         Raises
         ------
-        ArgumentError : nothing is strictly inside. UnfaithfulError : a solver's bound could not be confirmed.
+        ArgumentError : nothing is strictly inside, or `start` is not. UnfaithfulError : a solver's bound could not be confirmed.
 
         Notes
         -----
         A finite bound has multipliers that add up to it, and a point inside that reaches it to rounding; where there is none, a
         direction leads away without end.
         """
-        return self._bounds
+        return self._bounds if start is None else self._bounds_from(self._started(start))
 
     @cached_property
     def _bounds(self) -> Floats:
+        return self._bounds_from(self._centre("bounds"))
+
+    def _bounds_from(self, centre: Floats) -> Floats:
         d = self.n_dimensions
-        polar = _Polar(self, self._centre("bounds"))
+        polar = _Polar(self, centre)
         goals = np.concatenate([np.eye(d), -np.eye(d)])
         value = _farthest(polar.P[polar.near], goals)
         low, high = -value[d:], value[:d]
