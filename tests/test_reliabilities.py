@@ -26,7 +26,7 @@ from relucidate.reliabilities import (
     Reliability,
     reliability,
 )
-from small_networks import SPECIMENS, random_network, rows_for
+from small_networks import SPECIMENS, network, random_network, rows_for
 
 SUMS = 1e-7  # relative: other decompositions and orders of summation differ in the last places, times the condition
 
@@ -268,6 +268,57 @@ def test_rows_on_a_line_lack_a_direction() -> None:
     assert result.condition[r] == np.inf
     assert result.reason[r] == RANK
     assert np.isfinite(np.delete(result.condition, r)).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1e3 / 3, 1.7e9 / 7])
+def test_rows_that_are_all_alike_have_no_condition(value: float) -> None:
+    """Their mean was rounded, and what it left of them taken for a direction: such a region was called reliable."""
+    rng = np.random.default_rng(0)
+    net = network([np.ones((2, 1)), np.array([[1.0, -2.0]])], [np.array([0.0, -10 * value]), np.zeros(1)])
+    x = np.concatenate([np.full(45, value), value * rng.uniform(11, 30, 60), value * rng.uniform(-30, -1, 60)])[:, None]
+    u = rl.unwrap(net, x, rng.normal(size=165))
+    result = reliability(u, min_skill=-np.inf)
+    r = int(u.region_of[0])
+    assert u.count[r] == 45
+    assert result.condition[r] == np.inf
+    assert result.reason[r] == RANK
+    assert np.isfinite(np.delete(result.condition, r)).all()
+
+
+def test_a_decision_that_never_varies_is_not_worse_than_chance() -> None:
+    """An AUC of 0.5 but for rounding is chance itself."""
+    net = network(
+        [np.array([[1.0], [-1.0]]), np.array([[-1.0, 0.0]])], [np.array([0.0, -100.0]), np.array([0.3])], link="logit"
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 1)), rng.integers(0, 2, 400)
+    for seed in range(40):
+        result = reliability(rl.unwrap(net, x, y, np.random.default_rng(seed).random(400)))
+        flat = int(np.abs(result.skill).argmin())
+        assert abs(result.skill[flat]) < 1e-12
+        assert not result.flags[flat, result.reasons.index(CHANCE)]
+
+
+def test_accuracy_is_held_against_the_commonest_class_of_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sample, both; a region that predicts one class has a skill of exactly 0."""
+    monkeypatch.setattr("relucidate.sampling.MAX_ROWS", 500)
+    net = random_network([2, 8, 3], seed=4, link="softmax")
+    x = np.random.default_rng(0).normal(size=(4000, 2)) * 3
+    y = np.where(np.random.default_rng(1).random(4000) < 0.5, net.decision(x).argmax(axis=1), 0)
+    u = rl.unwrap(net, x, y)
+    assert not u.sample.is_complete
+    result, s = reliability(u), u.sample
+    told = 0
+    for r in range(u.n_regions):
+        here = s.region == r
+        truth, said = np.asarray(s.y)[here], s.decision[here].argmax(axis=1)
+        if len(set(truth)) < 2:
+            assert np.isnan(result.skill[r])
+            continue
+        expected = 1 - np.mean(truth != said) / np.mean(truth != np.bincount(truth.astype(int)).argmax())
+        assert result.skill[r] == pytest.approx(expected, abs=1e-12)
+        told += 1
+    assert told > 3
 
 
 def test_equal_coefficients_are_at_no_distance() -> None:

@@ -245,7 +245,7 @@ def reliability(
     found[FEW] = support < min_rows
     found[RANK] = condition > max_condition
     if u.has_y:
-        found[CHANCE if net.is_classifier else MEAN] = skill < min_skill
+        found[CHANCE if net.is_classifier else MEAN] = skill < min_skill - _SAME
     else:
         absent = f'"{ONE_CLASS}" and "{CHANCE}" were' if net.is_classifier else f'"{MEAN}" was'
         notes.append(f"{absent} not looked at: there is no response.")
@@ -332,7 +332,8 @@ def _scores(u: Unwrapped) -> tuple[str, Floats, Floats]:
             score = scores["local_auc"]
             return "local_auc", score, 2 * score - 1
         if "local_accuracy" in scores:
-            score, commonest = scores["local_accuracy"], mean.max(axis=1)
+            # the accuracy is that of the rows of the sample, and so is what it is held against
+            score, commonest = scores["local_accuracy"], _class_shares(u).max(axis=1)
             return "local_accuracy", score, np.where(commonest < 1 - _SAME, 1 - (1 - score) / (1 - commonest), np.nan)
         if "local_r2" in scores:
             # a variance of rounding errors is none
@@ -343,6 +344,14 @@ def _scores(u: Unwrapped) -> tuple[str, Floats, Floats]:
         score, either = scores["local_log_loss"], np.stack([mean, 1 - mean])
         entropy = -np.where(either > 0, either * np.log(either), 0).sum(axis=(0, 2))
         return "local_log_loss", score, np.where(_one_class(u), np.nan, 1 - score / entropy)
+
+
+def _class_shares(u: Unwrapped) -> Floats:
+    """Return the share of each class among the rows of the sample, per region (R, n_outputs), NaN where it has none."""
+    s, R, K = u.sample, u.n_regions, u.network.n_outputs
+    weights, code = s.weights, np.asarray(s.y).reshape(-1).astype(np.intp)
+    total = np.bincount(s.region * K + code, weights, minlength=R * K).reshape(R, K)
+    return np.asarray(total / total.sum(axis=1, keepdims=True))
 
 
 # ---------------------------------------------------------------- what the rows say
@@ -359,7 +368,7 @@ def _directions(u: Unwrapped) -> tuple[Floats, int]:
     n_varying = int(varies.sum())
     if n_varying == 0:
         return np.zeros((len(varies), 0)), 0
-    r = _triangle(_standardised(u, np.arange(len(s.x)), s.mean))
+    r = _triangle(_standardised(u, np.arange(len(s.x)), s.mean, 0.0))
     with one_thread():
         _, size, axes = np.linalg.svd(r, full_matrices=False)
     kept = size > _ALIAS * size[0]
@@ -368,14 +377,15 @@ def _directions(u: Unwrapped) -> tuple[Floats, int]:
     return axes[kept].T, int(kept.sum())
 
 
-def _standardised(u: Unwrapped, rows: NDArray[np.intp], mean: Floats) -> Iterator[Floats]:
-    """Yield rows of the sample block by block, less a mean, in standard deviations, times the root of their weight."""
+def _standardised(u: Unwrapped, rows: NDArray[np.intp], origin: Floats, mean: Floats | float) -> Iterator[Floats]:
+    """Yield rows of the sample block by block, less origin and mean, in standard deviations, times the root of their weight."""
     s = u.sample
+    weights = s.weights
     scale = np.where(s.sd > 0, s.sd, 1)
     step = max(64, _CELLS // max(s.x.shape[1], 1))
     for start in range(0, len(rows), step):
         at = rows[start : start + step]
-        yield (s.x[at] - mean) / scale * np.sqrt(s.weights[at])[:, None]
+        yield ((s.x[at] - origin) - mean) / scale * np.sqrt(weights[at])[:, None]
 
 
 def _triangle(blocks: Iterator[Floats]) -> Floats:
@@ -391,7 +401,8 @@ def _conditions(u: Unwrapped, basis: Floats, n_coefficients: int, support: NDArr
     """Return the condition number of each region's rows (R,), and how many regions the sample has too few rows of."""
     s, R = u.sample, u.n_regions
     out = np.full(R, np.nan)
-    rows = np.flatnonzero(s.weights > 0)
+    weights = s.weights
+    rows = np.flatnonzero(weights > 0)
     rows = rows[np.argsort(s.region[rows], kind="stable")]
     held = np.bincount(s.region[rows], minlength=R)
     end = np.cumsum(held)
@@ -401,9 +412,10 @@ def _conditions(u: Unwrapped, basis: Floats, n_coefficients: int, support: NDArr
         return out, n_untold
     for r in np.flatnonzero(enough & (held > 1)):
         here = rows[end[r] - held[r] : end[r]]
-        mean = s.weights[here] @ s.x[here] / s.weights[here].sum()
+        w, first = weights[here], s.x[here[0]]
+        mean = w @ (s.x[here] - first) / w.sum()  # exactly 0 where all rows are alike
         with one_thread():
-            triangle = _triangle(block @ basis for block in _standardised(u, here, mean))
+            triangle = _triangle(block @ basis for block in _standardised(u, here, first, mean))
             size = np.linalg.svd(triangle, compute_uv=False)
         lost = len(size) < basis.shape[1] or size[-1] <= size[0] * held[r] * np.finfo(float).eps or size[0] == 0
         out[r] = np.inf if lost else size[0] / size[-1]
