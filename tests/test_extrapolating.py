@@ -312,7 +312,7 @@ def test_tables_and_words() -> None:
     again = extrapolation(u, x, y, random_state=3).calibration
     assert again is not None
     np.testing.assert_array_equal(c.upper, again.upper)
-    assert len(extrapolation(u, x).summary()) == 2
+    assert len(extrapolation(u, x).summary()) == 3  # the third tells how low trust can fall with 300 rows
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -357,3 +357,60 @@ def test_values_whose_squares_leave_float64_are_far_away(size: float) -> None:
     a, b = extrapolation(rl.unwrap(net, x), plain), extrapolation(rl.unwrap(other, x * scale), plain * scale)
     for name in ("trust", "margin", "row_distance", "region_distance"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-6, err_msg=name)
+
+
+# ---------------------------------------------------------------- what is said at the edges
+
+
+def test_few_rows_to_compare_with_say_how_low_trust_can_fall() -> None:
+    net = random_network([3, 6, 1], seed=3)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    found = extrapolation(rl.unwrap(net, x, net.decision(x)), np.full((5, 3), 1e6))
+    least = 5 / 41
+    np.testing.assert_allclose(found.familiarity, least)
+    assert f"a row stranger than all 40 rows that it is compared with has a trust of {least:.2g} by that alone" in repr(
+        found
+    )
+    many = np.random.default_rng(0).normal(size=(600, 3))
+    assert "by that alone" not in repr(extrapolation(rl.unwrap(net, many, net.decision(many)), x))
+
+
+def test_losses_that_are_nothing_or_leave_float64_are_told() -> None:
+    """Of a network that is right on all rows there is no ratio; of infinite losses there is no curve."""
+    net = random_network([3, 6, 1], seed=3)
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    y = net.decision(x)
+    u = rl.unwrap(net, x, y)
+    right = extrapolation(u, x, y)
+    assert right.calibration is not None
+    np.testing.assert_array_equal(right.calibration.tenth, 0)
+    assert np.isnan(right.calibration.ratio_lower).all()
+    assert "the loss is 0 per row, and 0 in the rest" in repr(right)
+    assert "nan" not in repr(right)
+    far = extrapolation(u, x * 1e200, y)
+    assert far.calibration is None
+    lost = int(np.isinf(far.loss).sum())
+    assert lost > 150
+    assert f"the losses of {lost} rows leave the range of float64 (1.8e308)" in repr(far)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_less_sure_is_said_only_where_the_network_is(turned: bool) -> None:
+    """The sentence came whenever the interval reached 1, and was false as often as not."""
+    said = []
+    for seed in range(6):
+        net = random_network([3, 8, 1], seed=seed, link="logit")
+        rng = np.random.default_rng(seed)
+        x, new = rng.normal(size=(500, 3)), rng.normal(size=(400, 3)) * (1 if turned else 0.7)
+        p, q = (net.inverse_link(net.decision(z))[:, 0] for z in (x, new))
+        found = extrapolation(rl.unwrap(net, x, rng.random(500) < p), new, rng.random(400) < q)
+        c = found.calibration
+        assert c is not None
+        entropy = -(q * np.log(q) + (1 - q) * np.log(1 - q))
+        order = np.argsort(found.trust, kind="stable")
+        tenth, rest = entropy[order[:40]].mean(), entropy[order[40:]].mean()
+        # rows that tie at the tenth go in proportion: near a tie of the two means either is right
+        if c.surprise_lower[0] <= 1 and abs(tenth - rest) > 0.02:
+            assert ("less sure there" in repr(found)) == (tenth > rest)
+            said.append(tenth > rest)
+    assert len(said) > 2

@@ -28,6 +28,7 @@ _STRANGE = ("hamming", "region distance", "centre distance", "outside", "row dis
 _KNOTS = (0.0, 0.5, 0.8, 0.9)  # ranks from which on a component may count more
 _LEAST_ROWS = 100  # of known loss, to learn from
 _TENTH = 0.1
+_LOW = 0.01  # trust of rows that the summary counts
 LEAST_JUDGED = 20  # rows, of which two are a tenth: below, no ratio says anything
 _SHARES = np.linspace(0.0, 0.9, 46)
 _RESAMPLES, _LEAST_RESAMPLES = 300, 100  # of the bootstrap: fewer where there are more than 100,000 rows
@@ -169,11 +170,11 @@ class Extrapolation(Measured):
     def summary(self) -> list[str]:
         """Return what matters most, a sentence a line."""
         n, new, out = len(self), int((~self.seen).sum()), int((self.outside_feature >= 0).sum())
-        low = int((self.trust < 0.01).sum())
+        low = int((self.trust < _LOW).sum())
         lines = [
             f"{new:,} of {plural(n, 'row')} ({new / n:.1%}) {'has' if new == 1 else 'have'} an activation pattern that no "
             f"training row has; {out:,} {'is' if out == 1 else 'are'} outside the range of a feature; {low:,} "
-            f"{'has' if low == 1 else 'have'} a trust below 0.01{self.caveat}.",
+            f"{'has' if low == 1 else 'have'} a trust below {_LOW}{self.caveat}.",
         ]
         order = np.argsort(-self.weight, kind="stable")[:3]
         said = ", ".join(
@@ -192,6 +193,8 @@ def _judgement(c: Rejection) -> list[str]:
         ]
 
     def times(k: int) -> str:
+        if not np.isfinite(c.ratio[k]):
+            return f"{c.tenth[k]:.4g} per row, and {c.rest[k]:.4g} in the rest"
         return f"{c.ratio[k]:.2f} times that of the rest ({c.level:.0%} {between(c.ratio_lower[k], c.ratio_upper[k])})"
 
     def between(low: float, high: float, word: str = "interval ", digits: int = 2) -> str:
@@ -201,18 +204,16 @@ def _judgement(c: Rejection) -> list[str]:
 
     lines = [f"Among the least trusted tenth of {c.n:,} rows the loss is {times(0)}; by a random order it would be 1."]
     if len(c.orders) > 1:
-        lines.append(
-            f"By the plain distance to the nearest training row it is {times(1)}; ours over that: {c.gain:.2f} "
-            f"({between(c.gain_lower, c.gain_upper, '')})."
+        gain = (
+            f"; ours over that: {c.gain:.2f} ({between(c.gain_lower, c.gain_upper, '')})" if np.isfinite(c.gain) else ""
         )
+        lines.append(f"By the plain distance to the nearest training row it is {times(1)}{gain}.")
     if not np.isnan(c.surprise[0]):
-        worse = (
-            "so it does worse there than it says itself"
-            if c.surprise_lower[0] > 1
-            else (
-                "so this does not show that it does worse there than it says itself: there its probabilities are less sure"
-            )
-        )
+        worse = "so it does worse there than it says itself"
+        if not c.surprise_lower[0] > 1:
+            worse = "so this does not show that it does worse there than it says itself"
+            less_sure = c.tenth[0] - c.excess_tenth[0] > c.rest[0] - c.excess_rest[0]
+            worse += ": its probabilities are less sure there" if less_sure else ""
         lines.append(
             f"Measured by the loss that the network itself expects of its probabilities, the ratio is {c.surprise[0]:.2f} "
             f"({between(c.surprise_lower[0], c.surprise_upper[0], '')}), {worse}. In excess of that loss: "
@@ -293,15 +294,28 @@ def extrapolation(
     familiarity, strangest = score.familiarity(found)
     standing, expected = score.standing(found)
     trust = np.minimum(familiarity, standing)
-    loss = np.full(len(x), np.nan) if response is None else row_loss(net, trace.decision, response)
-    expects = _expected_by_network(net, trace.decision)
-    curve = None
+    loss = np.full(len(x), np.nan)
     if response is not None:
+        with np.errstate(over="ignore"):  # told below
+            loss = row_loss(net, trace.decision, response)
+    expects = _expected_by_network(net, trace.decision)
+    curve, lost = None, int((~np.isfinite(loss[weight > 0])).sum())
+    if response is not None and not lost:
         orders = {"trust": trust} | ({"row distance": -found.row_distance} if nearest_row else {})
         judged = weight > 0
         orders = {name: score[judged] for name, score in orders.items()}
         curve = _rejection(orders, loss[judged], expects[judged], weight[judged], level, int(random_state))
     notes = ruler.notes
+    if response is not None and lost:
+        notes += (
+            f"the losses of {plural(lost, 'row')} leave the range of float64 (1.8e308), so that the score is not judged by the "
+            "response; look for wrong values",
+        )
+    if score.least > _LOW:
+        notes += (
+            f"a row stranger than all {plural(score.n_references, 'row')} that it is compared with has a trust of "
+            f"{score.least:.2g} by that alone, however strange it is",
+        )
     if sampled is not None and not sampled.is_complete:
         notes += (f"the rows looked at are {len(x):,} of the {sampled.n:,} of the table, a sample",)
     return Extrapolation(
@@ -421,6 +435,16 @@ class _Score:
         added = self.coefficient.sum(axis=0)
         return added / added.sum() if added.any() else added
 
+    @property
+    def n_references(self) -> int:
+        """Left-out training rows that others are compared with."""
+        return len(self.ladders[0].value)
+
+    @property
+    def least(self) -> float:
+        """The familiarity of a row that is stranger than all of these."""
+        return min(sum(name in _STRANGE for name in self.components) / (self.n_references + 1), 1.0)
+
     def familiarity(self, found: Measured) -> tuple[Floats, Integers]:
         """Return the p-value of each row (n,), and the index of the component that decides it."""
         at = [i for i, name in enumerate(self.components) if name in _STRANGE]
@@ -525,7 +549,7 @@ def _rejection(
         for _ in range(min(_RESAMPLES, max(_LEAST_RESAMPLES, _RESAMPLED_ROWS // n)))
     ]
     ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    band = {name: np.quantile([d[name] for d in drawn], ends, axis=0) for name in own}
+    band = {name: _quantiles(np.array([d[name] for d in drawn]), ends) for name in own}
     both = len(orders) > 1
     return Rejection(
         orders=tuple(orders),
@@ -552,6 +576,12 @@ def _rejection(
         level=level,
         n=n,
     )
+
+
+def _quantiles(drawn: Floats, ends: Floats) -> Floats:
+    """Return quantiles over the resamples (n_ends, …), NaN where some are not finite, as a ratio to no loss is."""
+    finite = np.isfinite(drawn).all(axis=0)
+    return np.asarray(np.where(finite, np.quantile(np.where(finite, drawn, 0.0), ends, axis=0), np.nan))
 
 
 def _figures(rows: Sequence[_Order], loss: Floats, expects: Floats, weight: Floats) -> dict[str, Floats]:
