@@ -191,6 +191,12 @@ def test_columns_of_several_features_have_no_direction() -> None:
         ({"expected": {"age": "+"}}, "The network has 2 outputs; say of which a sign is expected"),
         ({"expected": {("age", "z"): "+"}}, "'z' is no output of this network"),
         ({"most": 0}, "most is 0; expected at least 1"),
+        ({"most": "a"}, "most is 'a'; expected at least 1, a whole number"),
+        ({"most": 1.5}, "most is 1.5; expected at least 1, a whole number"),
+        ({"expected": ["age"]}, r"expected is \['age'\]; expected a mapping from features to signs"),
+        ({"expected": "age"}, "expected is 'age'; expected a mapping from features to signs"),
+        ({"expected": {("age", "y0"): ["+"]}}, r"The sign expected of 'age' is \['\+'\]"),
+        ({"expected": {("age", "y0"): "+", (0, "y0"): "-"}}, "Both signs are expected of 'age'; expected one"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: Any, message: str) -> None:
@@ -205,3 +211,21 @@ def test_what_is_no_result_of_unwrap_is_refused_and_nothing_is_squared() -> None
     x = np.random.default_rng(0).normal(size=(400, 3))
     x[:, 0] *= 1e200
     assert np.isfinite(monotonicity(rl.unwrap(net, x)).mean_slope).all()
+
+
+def test_words_fit_one_row_no_feature_and_several_outputs() -> None:
+    net = random_network([3, 8, 1], seed=1)
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    assert monotonicity(rl.unwrap(net, x[:1])).summary()[0] == (
+        "On this one row the decision never changes its direction in 3 of 3 features."
+    )
+    mixed = monotonicity(rl.unwrap(random_network([3, 16, 16, 1], seed=1), x))
+    assert (mixed.verdict == "mixed").all()
+    assert "in none of 3 features." in mixed.summary()[0]
+    assert mixed.summary()[1].startswith(("It falls with", "It rises with"))
+    several = monotonicity(rl.unwrap(random_network([3, 8, 2], seed=1), x)).summary()
+    assert any(
+        line.startswith(("The decision of 'y1' falls with", "The decision of 'y1' rises with")) for line in several
+    )
+    signed = monotonicity(rl.unwrap(net, x), expected={"x0": "\N{MINUS SIGN}"})
+    assert signed.expected[0].tolist() == monotonicity(rl.unwrap(net, x), expected={"x0": "-"}).expected[0].tolist()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Indices = NDArray[np.intp]
 Counts = NDArray[np.int64]
 
-_SIGNS = {"+": 1, "-": -1}
+_SIGNS = {"+": 1, "-": -1, "\N{MINUS SIGN}": -1}
 _ROUNDING = 1e-9  # of the largest coefficient per standard deviation: below, a coefficient is 0 but for rounding
 
 
@@ -138,17 +138,17 @@ class Monotonicity:
         lines = []
         for k, output in enumerate(self.outputs):
             of = f" of {clipped(output)}" if len(self.outputs) > 1 else ""
-            whole = int((self.verdict[k] != "mixed").sum())
-            lines.append(
-                f"On these {self.n_rows:,} rows the decision{of} never changes its direction in {whole:,} of "
-                f"{plural(len(self.names), 'feature')}."
-            )
+            whole, m = int((self.verdict[k] != "mixed").sum()), len(self.names)
+            rows = "On this one row" if self.n_rows == 1 else f"On these {self.n_rows:,} rows"
+            kept = f"{whole:,} of {plural(m, 'feature')}" if whole else f"none of {plural(m, 'feature')}"
+            lines.append(f"{rows} the decision{of} never changes its direction in {kept}.")
             for j in np.flatnonzero(self.expected[k]):
                 lines.append(self._on_expected(k, int(j)))
             others = np.flatnonzero((self.expected[k] == 0) & (self.against[k] > 0))
             for j in others[np.argsort(-self.against[k, others], kind="stable")][:3]:
                 way = "falls" if self.reference[k, j] > 0 else "rises"
-                lines.append(f"It {way} with {clipped(self.names[j])}, against most rows, {self._where(k, int(j))}.")
+                it = f"The decision{of}" if of else "It"
+                lines.append(f"{it} {way} with {clipped(self.names[j])}, against most rows, {self._where(k, int(j))}.")
         if self.left_out:
             lines.append(
                 f"Columns of several features have no one direction and are left out: {shown(self.left_out, 6)}."
@@ -185,7 +185,8 @@ def monotonicity(
 
     Raises
     ------
-    ArgumentError : no such feature or output, a feature without a direction, a sign other than "+" and "-", `most` below 1.
+    ArgumentError : no such feature or output, a feature without a direction or with two signs, a sign other than "+" and "-",
+        `most` below 1.
 
     Notes
     -----
@@ -197,8 +198,8 @@ def monotonicity(
     """
     u = unwrapped(u)
     net = u.network
-    if not most >= 1:
-        raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")
+    if not isinstance(most, int | np.integer) or most < 1:  # type: ignore[redundant-expr]
+        raise ArgumentError(f"most is {clipped(most)}; expected at least 1, a whole number.")
     at, left_out = _chosen(net, features)
     signs = _signs(net, expected or {})
     at = list(dict.fromkeys([*at, *(feature for _, feature in signs)]))
@@ -324,10 +325,14 @@ def _name(net: Network, j: int) -> str:
 
 def _signs(net: Network, expected: Mapping[Any, str]) -> dict[tuple[int, int], int]:
     """Return the expected sign of (output, feature)."""
-    out = {}
+    if not isinstance(expected, Mapping):
+        raise ArgumentError(
+            f"expected is {clipped(expected)}; expected a mapping from features to signs, such as {{'income': '+'}}."
+        )
+    out: dict[tuple[int, int], int] = {}
     for key, sign in expected.items():
         feature, output = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
-        if sign not in _SIGNS:
+        if not isinstance(sign, str) or sign not in _SIGNS:  # type: ignore[redundant-expr]
             raise ArgumentError(f"The sign expected of {clipped(feature)} is {clipped(sign)}; expected '+' or '-'.")
         if output is None and net.n_outputs > 1:
             raise ArgumentError(
@@ -335,7 +340,9 @@ def _signs(net: Network, expected: Mapping[Any, str]) -> dict[tuple[int, int], i
                 f"{{({clipped(feature)}, {clipped(net.outputs[0])}): {sign!r}}}."
             )
         k = 0 if output is None else net.output_index(output)
-        out[k, _feature(net, feature)] = _SIGNS[sign]
+        j = _feature(net, feature)
+        if out.setdefault((k, j), _SIGNS[sign]) != _SIGNS[sign]:
+            raise ArgumentError(f"Both signs are expected of {clipped(_name(net, j))}; expected one.")
     return out
 
 
