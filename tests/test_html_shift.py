@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,23 @@ def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
         report(u, tmp_path / f"{name}.html", X_test=others(u))
         made.append([(tmp_path / f"{name}.{end}").read_bytes() for end in ("html", "json")])
     assert made[0] == made[1]
+
+
+def test_what_too_few_rows_cannot_tell_is_said() -> None:
+    u = SPECIMENS["binary"]()
+    few = unwrap(u.network, u.sample.x[:8], u.sample.label[:8])
+    content = parts(u, few)["exposure"].content
+    said = " ".join(content.sentences)
+    assert "nan" not in said
+    assert words.NONE not in said
+    assert "of the shares of regions (too few rows to tell)" in said
+    assert "Whether the shares of regions have changed cannot be told: rows are so few" in said
+    assert "; with fewer than 20 rows of either this is not tested." in said
+
+
+def test_notes_of_the_sets_are_under_the_names_of_the_page() -> None:
+    u = SPECIMENS["binary"]()
+    x = replace(others(u), notes=("columns not used: 'a'", "the table says: so"))
+    notes = parts(replace(u, notes=("columns not used: 'a'",)), x)["exposure"].content.notes
+    assert "the table and the test rows: columns not used: 'a'" in notes
+    assert "the test rows: the table says: so" in notes

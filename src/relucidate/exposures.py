@@ -14,28 +14,22 @@ from relucidate.grouping import nearest
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Patterns
-from relucidate.scoring import (
-    SCORE_WORDS,
-    GroupScores,
-    adjusted,
-    larger_mean,
-    mean_limits,
-    means_by_group,
-    scores_by_group,
-)
+from relucidate.scoring import SCORE_WORDS, GroupScores, adjusted, means_by_group, scores_by_group
 from relucidate.sums import Total, batch_sums, row_loss
 from relucidate.unwrapping import Unwrapped, refuse_other_network, unwrap, unwrapped
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_EXPECTED = 5.0  # rows that either set must be expected to have for a test of shares; groups below are pooled
+LEAST_EXPECTED = 5.0  # rows that either set must be expected to have for a test of shares; groups below are joined
 LEAST_ROWS = 20  # rows, effective ones, that either set must have for a test of mean losses
 SPLIT = (4, 4, 2)  # alpha is split so: a quarter to shares of regions, a quarter to new patterns, half to the features
 BINS = 10  # of a number, at quantiles of training, for its stability index
 _DRAWS = 20_000
 _ROWS = 2**14  # at a time
 _LARGEST_LOSS = 1e75  # Welch's test takes the fourth power
+_ROUNDING = 1e-12  # relative, of a mean loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +41,16 @@ class Drift:
     name : of the set. n_rows : its rows.
     drifted : whether `p` is at most alpha: the one verdict on the inputs of the set, with a family-wise error of alpha.
     p : family-wise: 4, 4 and 2 times the next three, the smallest of them (at most 1).
-    p_regions : that shares of regions are the same (chi-square, small ones pooled). p_unseen : that no more rows lie in
-        new patterns. p_features : that every column has one distribution (Bonferroni over columns).
-    psi : population stability index over `n_groups` groups of regions. psi_expected : its mean without drift.
+    p_regions : that shares of regions are the same (chi-square, small ones joined), NaN if too few rows leave one group.
+        p_unseen : that no more rows lie in new patterns. p_features : that every column has one distribution (Bonferroni
+        over columns), NaN if no column could be tested.
+    psi : population stability index over `n_groups` groups of regions. psi_expected : its mean without drift. NaN as above.
     n_unseen : rows whose pattern training never used. unseen_share : of the set's rows. unseen_expected : the share
         that training itself would lead to expect: its rows that are alone in their pattern.
     distance : (D,) rows in new patterns whose nearest pattern of training differs in 0, 1, … bits.
-    loss_change, loss_low, loss_high : mean loss less that of training; NaN without responses.
-    worse_p : that it is not larger.
+    loss_change, loss_low, loss_high : mean loss less that of training; NaN without responses, the limits also where
+        either set has fewer than 20 rows.
+    worse_p : one-sided, that it is not larger; at most alpha / 2 where the limits lie above 0.
     shift : (n_outputs,) mean decision less that of training. contribution : (n_outputs, n_groups) of each column.
     remainder : (n_outputs,) what features do not explain: rows lie where other local models apply.
     """
@@ -105,10 +101,11 @@ class Exposure:
     worse_p : (S, R) adjusted p-values that the mean loss is not larger than in training. worse_flag : below alpha.
     features : (G,) columns. mean : (S, G) NaN for text. statistic : (S, G) Kolmogorov-Smirnov distance to training, or
         for levels the largest difference of a share. feature_psi, feature_psi_expected : (S, G) stability index.
-    feature_p : (S, G) adjusted p-values. feature_flag : (S, G) below alpha, in a set that has drifted.
+    feature_p : (S, G) adjusted p-values. NaN, as the index, where too few rows leave one group of levels.
+        feature_flag : (S, G) below alpha, in a set that has drifted.
     drift : (S - 1,) the verdict on each set but training.
     outputs, link : of the network. alpha : level of all verdicts and flags; intervals hold 1 - alpha.
-    notes : what a reader should know. caveat : what a picture must say beside it.
+    notes : what a reader should know. caveats : (S,) what scores, losses and columns of a set rest on; "" if on all rows.
     """
 
     names: tuple[str, ...]
@@ -136,7 +133,13 @@ class Exposure:
     link: str
     alpha: float
     notes: tuple[str, ...]
-    caveat: str
+    caveats: tuple[str, ...]
+
+    @property
+    def caveat(self) -> str:
+        """What a picture must say beside it: of each set that is a sample, of how many rows; "" if none is."""
+        said = [f"{name} {text.strip(' ()')}" for name, text in zip(self.names, self.caveats, strict=True) if text]
+        return f" ({'; '.join(said)})" if said else ""
 
     @property
     def drifted(self) -> bool:
@@ -218,35 +221,52 @@ class Exposure:
     def summary(self) -> list[str]:
         """Return what matters most, a sentence a line."""
         lines = []
-        for name, n, total in zip(self.names, self.n_rows, self.totals, strict=True):
+        for name, n, total, caveat in zip(self.names, self.n_rows, self.totals, self.caveats, strict=True):
             text = "no response"
             if total is not None:
                 text = ", ".join(
-                    f"{SCORE_WORDS[m]} {total.value[j, 0]:.4f}{_interval(total.low[j, 0], total.high[j, 0])}"
+                    f"{SCORE_WORDS[m]} {_number(total.value[j, 0])}{_interval(total.low[j, 0], total.high[j, 0])}"
                     for j, m in enumerate(total.measures)
                     if np.isfinite(total.value[j, 0])
                 )
-            lines.append(f"{name}: {n:,} row{'s' * (n != 1)}; {text}{self.caveat}")
+            lines.append(f"{name}: {plural(n, 'row')}; {text}{caveat}")
         for i, drift in enumerate(self.drift, 1):
             lines += self._drift_words(i, drift)
         return lines + [f"note: {note}" for note in self.notes]
 
     def _drift_words(self, i: int, d: Drift) -> list[str]:
-        has = "has drifted" if d.drifted else "shows no drift"
+        has, train = "has drifted" if d.drifted else "shows no drift", self.names[0]
         lines = [
-            f"{d.name} {has} against {self.names[0]} (family-wise p {_p(d.p)}, level {self.alpha:g}): shares of regions "
-            f"p {_p(d.p_regions)}, rows in new patterns p {_p(d.p_unseen)}, features p {_p(d.p_features)}"
+            f"{d.name} {has} against {train} (family-wise p {_p(d.p)}, level {self.alpha:g}): shares of regions "
+            f"{_p_words(d.p_regions)}, rows in new patterns {_p_words(d.p_unseen)}, features {_p_words(d.p_features)}"
         ]
-        flagged = int(self.share_flag[i].sum())
-        lines.append(
-            f"{d.name}: population stability index {d.psi:.4f} over {d.n_groups:,} groups of regions, {d.psi_expected:.4f} "
-            "would be expected without drift"
-            + (f"; {flagged:,} region{'s' * (flagged != 1)} with another share of the rows" if d.drifted else "")
+        few = (
+            f"cannot be told: rows are so few that a single group is left once each is expected to have {LEAST_EXPECTED:.0f} "
+            f"of {train} and of {d.name}"
         )
-        away = f"; on average {d.mean_distance:.1f} bits from the nearest pattern" if d.n_unseen else ""
+        if not np.isfinite(d.psi):
+            lines.append(f"{d.name}: whether shares of regions have changed {few}")
+        elif d.n_groups == 1:
+            lines.append(f"{d.name}: all rows lie in the one region that those of {train} lie in")
+        else:
+            lines.append(
+                f"{d.name}: population stability index {d.psi:.4f} over {plural(d.n_groups, 'group')} of regions, "
+                f"{d.psi_expected:.4f} would be expected without drift"
+                + (
+                    f"; another share of the rows in {self._flagged_words(i)}"
+                    if d.drifted and self.share_flag[i].any()
+                    else ""
+                )
+            )
+        untold = np.flatnonzero(~np.isfinite(self.feature_p[i]))
+        if len(untold):
+            named = _names([self.features[j] for j in untold])
+            lines.append(f"{d.name}: whether levels of {named} have changed {few}")
+        bits = f"{d.mean_distance:.1f} bit{'s' * (d.mean_distance != 1)}"
+        away = f"; {'on average ' * (d.n_unseen > 1)}{bits} from the nearest pattern" if d.n_unseen else ""
         lines.append(
-            f"{d.name}: {d.n_unseen:,} rows ({d.unseen_share:.2%}) lie in patterns that {self.names[0]} never used, "
-            f"{d.unseen_expected:.2%} is what {self.names[0]} itself would lead to expect{away}"
+            f"{d.name}: {plural(d.n_unseen, 'row')} ({d.unseen_share:.2%}) {'lies' if d.n_unseen == 1 else 'lie'} in patterns "
+            f"that {train} never used, {d.unseen_expected:.2%} is what {train} itself would lead to expect{away}"
         )
         if d.drifted:
             order = np.argsort(-self.statistic[i], kind="stable")
@@ -265,15 +285,29 @@ class Exposure:
             f"{d.remainder[k]:+.3g}"
         )
         if np.isfinite(d.loss_change):
-            worse = "larger" if d.worse_p <= self.alpha else "not clearly larger"
-            n = int(self.worse_flag[i].sum())
-            tested = int(np.isfinite(self.worse_p[i]).sum())
-            lines.append(
-                f"{d.name}: the mean loss is {worse} than in {self.names[0]}, by {d.loss_change:+.4f}"
-                f"{_interval(d.loss_low, d.loss_high, '+')}; it is larger in {n:,} of the {tested:,} regions with "
-                f"{LEAST_ROWS} rows of both"
-            )
+            lines.append(self._loss_words(i, d))
         return lines
+
+    def _flagged_words(self, i: int) -> str:
+        """Return which regions have another share of the rows, those first that differ most."""
+        found = np.flatnonzero(self.share_flag[i])
+        found = found[np.argsort(-np.abs(self.share[i] - self.share[0])[found], kind="stable")]
+        named = ", ".join(map(str, found[:5]))
+        return f"{plural(len(found), 'region')}: {named}{f' and {len(found) - 5:,} more' if len(found) > 5 else ''}"
+
+    def _loss_words(self, i: int, d: Drift) -> str:
+        """Return whether the mean loss is larger: the word goes by the interval beside it."""
+        train, change = self.names[0], _number(d.loss_change, "+")
+        least = f"{LEAST_ROWS} rows in both sets"
+        if np.isnan(d.loss_low):
+            return f"{d.name}: the mean loss is {change} away from that of {train}; to test it takes {least}"
+        worse = "larger" if d.loss_low > 0 else "smaller" if d.loss_high < 0 else "not clearly larger"
+        tested = int(np.isfinite(self.worse_p[i]).sum())
+        where = f"it is larger in {int(self.worse_flag[i].sum()):,} of the {plural(tested, 'region')} with {least}"
+        return (
+            f"{d.name}: the mean loss is {worse} than in {train}, by {change}{_interval(d.loss_low, d.loss_high, '+')}; "
+            + (where if tested else f"no region has {least}")
+        )
 
     def _feature_words(self, i: int, j: int) -> str:
         means = f", mean {self.mean[0, j]:.4g} → {self.mean[i, j]:.4g}" if np.isfinite(self.mean[i, j]) else ""
@@ -299,7 +333,8 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
 
     Raises
     ------
-    ArgumentError : `u` or alpha makes no sense, or a set is a result with joined regions that does not keep all rows.
+    ArgumentError : `u`, alpha or a set makes no sense, sets name the same columns in another order where the network has
+        no names, or a set is a result with joined regions that does not keep all rows.
     DataError : a table does not fit the network.
     NumericalOverflowError : losses are so large that their squares leave the range of float64.
 
@@ -308,17 +343,28 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
     The verdict looks at inputs only. It combines three tests by Bonferroni, a quarter, a quarter and a half of alpha each,
     so that the chance of a false alarm is at most alpha, however many regions and columns there are:
 
-    - chi-square over activation patterns, those pooled of which either set is expected to have less than 5 rows. What is
-      pooled depends on both sets together, new patterns among them, so that rows of training are not favoured;
+    - chi-square over activation patterns. Those of which either set is expected to have less than 5 rows are joined, one
+      after another in the order of their bits, until a group has them. What is joined depends on both sets together, new
+      patterns among them, and not on how rows are split between the sets, so that rows of training are not favoured;
     - rows in patterns that training never used. Given how often each pattern occurs in both sets together, c times
       say, all its rows fall to the m of N rows of the set with chance ``C(N - c, m - c) / C(N, m)``; 20,000 seeded draws.
       Shown beside it is the share that Good and Turing expect: rows of training alone in their pattern;
-    - the columns: Kolmogorov-Smirnov for numbers (a missing value is lower than all), chi-square for levels, Bonferroni.
+    - the columns: Kolmogorov-Smirnov for numbers (a missing value is lower than all), chi-square for levels,
+      rare ones joined likewise in the order of their names; Bonferroni.
 
     A region's share (two-proportion test) and a column are flagged if the set has drifted and their p-value, adjusted by
-    Benjamini and Hochberg, is at most alpha. "Worse" is Welch's one-sided test of mean losses, adjusted too; a network
-    that fits its training rows too closely does worse elsewhere without any drift. Stability index
-    ``Σ (q - p) ln(q / p)``, half a row added to each group; without drift its mean is near ``(groups - 1) (1/n + 1/m)``.
+    Benjamini and Hochberg, is at most alpha. A network that fits its training rows too closely does worse elsewhere
+    without any drift.
+
+    "Worse" tests that losses of both sets have the same distribution, against a larger mean; one-sided, adjusted too, of
+    regions with 20 rows in both sets. Losses are skewed: the smaller set often misses its rare large ones, and its
+    variance with them. So the p-value is the larger of two: of Welch's test, and of Student's with the variance of both
+    sets about their common mean, ``s² = ((n - 1) s_n² + (m - 1) s_m² + d² nm / (n + m)) / (n + m - 1)``, d the difference
+    of the means, n + m - 2 degrees of freedom. The first would flag too much where the other set is larger than training,
+    the second where it is smaller. The limits of `Drift` hold the shifts that not both tests, two-sided, reject.
+
+    Stability index ``Σ (q - p) ln(q / p)``, half a row added to each group; without drift its mean is near
+    ``(groups - 1) (1/n + 1/m)``.
 
     The shift of the mean decision is ``Σ_j w_j (mean_j - train mean_j)`` and a remainder, with w the mean coefficients of
     the rows of both sets, half and half. Rows of unequal weight count as ``(Σ w)² / Σ w²`` rows; new patterns are counted
@@ -326,11 +372,11 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
     Source: Sudjianto et al. 2020, section 3; Good 1953.
     """
     u = unwrapped(u)
-    if not 0 < alpha < 1:
+    if not _between(alpha):
         raise ArgumentError(f"alpha is {clipped(alpha)}; expected a number between 0 and 1, as 0.05.")
     given = {"train": train, "test": test}
     given |= {} if production is None else {"production": production}
-    sets = [_read(u, value, name) for name, value in given.items()]
+    sets, u = _read_all(u, given)
     for v, name in zip(sets, given, strict=True):
         _check_losses(v, name)
     names = tuple(given)
@@ -359,8 +405,8 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
         feature_p[i] = adjusted(raw)
         p_features = _bonferroni(raw)
         found = _drift(names[i], sets[0], sets[i], p_features, alpha, losses[0][1], losses[i][1])
+        worse_p[i] = adjusted(_change(losses[0][0], losses[i][0], level, R)[3])
         share_p[i] = adjusted(_two_proportions(share[0], share[i], _effective(sets[0]), _effective(sets[i])))
-        worse_p[i] = adjusted(_worse(losses[0][0], losses[i][0], R))
         with np.errstate(invalid="ignore"):
             share_flag[i] = found.drifted & (share_p[i] <= alpha)
             feature_flag[i] = found.drifted & (feature_p[i] <= alpha)
@@ -392,11 +438,34 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
         link=net.link,
         alpha=alpha,
         notes=_notes(u, sets, names),
-        caveat=next((v.sample.caveat for v in sets if v.sample.caveat), ""),
+        caveats=tuple(v.sample.caveat for v in sets),
     )
 
 
+def _between(value: Any) -> bool:
+    return isinstance(value, int | float | np.floating) and bool(0 < value < 1)
+
+
+def _read_all(u: Unwrapped, given: dict[str, Any]) -> tuple[list[Unwrapped], Unwrapped]:
+    """Return the sets, and `u` under the names of the first set that brought any, by which later ones are read."""
+    sets, source = [], "u"
+    for name, value in given.items():
+        found = _read(u, value, name)
+        ours, theirs = u.network.features, found.network.features
+        if not ours.named and theirs.named and theirs.is_plain:
+            u, source = replace(u, network=u.network.with_names(theirs.columns)), name
+        elif theirs.named and theirs.columns != ours.columns and set(theirs.columns) == set(ours.columns):
+            raise ArgumentError(
+                f"{name} was unwrapped with its columns in the order {shown(theirs.columns)}, {source} in the order "
+                f"{shown(ours.columns)}: the network has no names, so that one of them is wrong. Give the table itself."
+            )
+        sets.append(found)
+    return sets, u
+
+
 def _read(u: Unwrapped, given: Any, name: str) -> Unwrapped:
+    if isinstance(given, tuple) and not 1 <= len(given) <= 3:
+        raise ArgumentError(f"{name} is a tuple of {len(given)}; expected X, (X, y) or (X, y, sample_weight).")
     if isinstance(given, Unwrapped):
         refuse_other_network(u, given, name)
         found = given
@@ -454,7 +523,11 @@ def _notes(u: Unwrapped, sets: list[Unwrapped], names: tuple[str, ...]) -> tuple
             f"{outside:,} rows of {names[0]} lie in patterns that the unwrapped table never used: it was not made of "
             "these rows"
         )
-    return tuple(notes)
+    of: dict[str, list[str]] = {}
+    for v, name in zip(sets, names, strict=True):
+        for note in v.notes:
+            of.setdefault(note, []).append(name)
+    return (*notes, *(f"{', '.join(held)}: {note}" for note, held in of.items()))
 
 
 def _effective(v: Unwrapped) -> float:
@@ -506,12 +579,34 @@ def _losses(v: Unwrapped, region: Any, R: int) -> tuple[Means, Means] | tuple[No
     return means_by_group(region[here], R, loss[here], s.weights[here]), means_by_group(whole, 1, loss, s.weights)
 
 
-def _worse(train: Means | None, other: Means | None, R: int) -> Floats:
-    """Return p-values that the mean loss of each region is not larger than in training, NaN where rows are too few."""
+def _change(train: Means | None, other: Means | None, level: float, n: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the difference of mean losses of n groups, its limits, and the p-value that it is not above 0.
+
+    NaN without responses; limits and p-value also where rows are too few. See `exposure` for the two tests.
+    """
+    from scipy.special import stdtr, stdtrit
+
     if train is None or other is None:
-        return np.full(R, np.nan)
-    enough = np.minimum(train[2], other[2]) >= LEAST_ROWS * (1 - 1e-9)  # sums of equal weights round
-    return np.where(enough, larger_mean(*other, over=train), np.nan)
+        return (np.full(n, np.nan),) * 4
+    (a, va, na), (b, vb, nb) = train, other
+    upper = 0.5 + level / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart, variance = b - a, va + vb
+        freedom = variance**2 / (va**2 / (na - 1) + vb**2 / (nb - 1))
+        both, within = na + nb, (na - 1) * na * va + (nb - 1) * nb * vb
+        half_rows = na * nb / both
+        together = (within / half_rows + apart**2) / (both - 1)
+        # where neither set varies Welch's is not defined, and the other one holds
+        p = np.fmax(stdtr(freedom, -apart / np.sqrt(variance)), stdtr(both - 2, -apart / np.sqrt(together)))
+        t = stdtrit(both - 2, upper)
+        room = both - 1 - t**2
+        half = np.where(room > 0, t * np.sqrt(within / half_rows / np.where(room > 0, room, 1)), np.inf)
+        half = np.fmax(stdtrit(freedom, upper) * np.sqrt(variance), half)
+    rounding = _ROUNDING * np.maximum(np.abs(a), np.abs(b))
+    p, half = np.where(np.abs(apart) <= rounding, 0.5, p), np.maximum(half, rounding)
+    few = ~(np.minimum(na, nb) >= LEAST_ROWS * (1 - 1e-9))  # sums of equal weights round
+    p, half = np.where(few, np.nan, p), np.where(few, np.nan, half)
+    return apart, apart - half, apart + half, p
 
 
 def _two_proportions(p: Floats, q: Floats, n: float, m: float) -> Floats:
@@ -528,7 +623,7 @@ def _two_proportions(p: Floats, q: Floats, n: float, m: float) -> Floats:
 
 def _bonferroni(p: Floats) -> float:
     known = p[np.isfinite(p)]
-    return float(min(1.0, len(known) * known.min())) if len(known) else 1.0
+    return float(min(1.0, len(known) * known.min())) if len(known) else float("nan")
 
 
 # ---------------------------------------------------------------- one set against training
@@ -546,15 +641,16 @@ def _drift(
     shares[0, : train.n_regions] = train.share
     shares[1, unit] = other.share
     n, m = _effective(train), _effective(other)
-    pooled = _pooled(shares * [[n], [m]])
-    p_regions = _chi_square(pooled)
+    order = _in_order(np.concatenate([train.sums.packed, other.sums.packed[new]]))
+    pooled, p_regions, psi, psi_expected = _shares_test((shares * [[n], [m]])[:, order])
     in_train, in_other = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
     in_train[: train.n_regions] = train.count
     in_other[unit] = other.count
     n_unseen = int(other.count[new].sum())
     p_unseen = _unseen_p(in_train + in_other, other.n_rows, n_unseen)
-    together = min(1.0, *(k * p for k, p in zip(SPLIT, (p_regions, p_unseen, p_features), strict=True)))
-    change = _change(losses[0], losses[1], 1 - alpha)
+    parts = zip(SPLIT, (p_regions, p_unseen, p_features), strict=True)
+    together = min(1.0, *(k * p for k, p in parts if np.isfinite(p)))
+    change = [float(v[0]) for v in _change(losses[0], losses[1], 1 - alpha, 1)]
     shift, contribution = _shift(train, other)
     return Drift(
         name=name,
@@ -564,8 +660,8 @@ def _drift(
         p_regions=p_regions,
         p_unseen=p_unseen,
         p_features=p_features,
-        psi=_stability(pooled),
-        psi_expected=_expected_stability(pooled),
+        psi=psi,
+        psi_expected=psi_expected,
         n_groups=pooled.shape[1],
         n_unseen=n_unseen,
         unseen_share=float(other.share[new].sum()),
@@ -581,19 +677,48 @@ def _drift(
     )
 
 
+def _in_order(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return what puts distinct patterns (P, n_bytes) in the order of their bits."""
+    width = packed.shape[1]
+    return np.argsort(np.ascontiguousarray(packed).view(f"S{width}")[:, 0]) if width else np.arange(len(packed))
+
+
+def _shares_test(counts: Floats) -> tuple[Floats, float, float, float]:
+    """Return pooled counts, the p-value that two sets have the same shares, the stability index, and its mean.
+
+    Parameters
+    ----------
+    counts : (2, groups) in an order that tells nothing of the sets. What is left of several must be several: one group
+        into which others were joined can tell nothing.
+    """
+    counts = counts[:, counts.any(axis=0)]
+    pooled = _pooled(counts)
+    if pooled.shape[1] == 1 < counts.shape[1]:
+        return pooled, float("nan"), float("nan"), float("nan")
+    return pooled, _chi_square(pooled), _stability(pooled), _expected_stability(pooled)
+
+
 def _pooled(counts: Floats) -> Floats:
-    """Return counts (2, groups) with the groups together of which either set is expected to have too few rows."""
-    total = counts.sum(axis=0)
-    smaller = counts.sum(axis=1).min() / counts.sum()
-    large = total * smaller >= LEAST_EXPECTED
-    rest = counts[:, ~large].sum(axis=1)
-    kept = counts[:, large]
-    if rest.sum() == 0:
-        return kept
-    if rest.sum() * smaller >= LEAST_EXPECTED or not large.any():
-        return np.column_stack([kept, rest])
-    kept[:, np.argmin(kept.sum(axis=0))] += rest
-    return kept
+    """Return counts (2, groups) with neighbours joined of which either set is expected to have too few rows.
+
+    Groups that are large enough stay, and come first; the others are joined one after another until they are. What is
+    left over goes to the last of those joined, or else to the smallest.
+    """
+    size = counts.sum(axis=0) * (counts.sum(axis=1).min() / counts.sum())
+    large = size >= LEAST_EXPECTED
+    label, k, held = [], 0, 0.0
+    for rows in size[~large].tolist():
+        label.append(k)
+        held += rows
+        if held >= LEAST_EXPECTED:
+            k, held = k + 1, 0.0
+    of, rows_of = np.array(label, dtype=np.intp), counts[:, ~large]
+    joined: Floats = np.stack([np.bincount(of, rows, k + 1) for rows in rows_of])
+    if not k and not large.any():
+        return joined
+    pooled: Floats = np.column_stack([counts[:, large], joined[:, :k]])
+    pooled[:, -1 if k else np.argmin(pooled.sum(axis=0))] += joined[:, k]
+    return pooled
 
 
 def _chi_square(counts: Floats) -> float:
@@ -645,15 +770,6 @@ def _distances(packed: NDArray[np.uint8], new: NDArray[np.uint8], count: NDArray
     return np.bincount(nearest(packed, new)[1], count).astype(np.int64)
 
 
-def _change(train: Means | None, other: Means | None, level: float) -> tuple[float, float, float, float]:
-    """Return the difference of mean losses, its limits, and the p-value that it is not above 0."""
-    if train is None or other is None:
-        return (float("nan"),) * 4
-    difference, variance = other[0] - train[0], other[1] + train[1]
-    low, high = mean_limits(difference, variance, np.minimum(train[2], other[2]), level)
-    return float(difference[0]), float(low[0]), float(high[0]), float(larger_mean(*other, over=train)[0])
-
-
 def _shift(train: Unwrapped, other: Unwrapped) -> tuple[Floats, Floats]:
     """Return the shift of the mean decision (K,), and what each column does to it (K, n_groups)."""
     link = train.network.link
@@ -694,12 +810,12 @@ def _column(a: NDArray[Any], b: NDArray[Any], wa: Floats, wb: Floats) -> tuple[f
     if a.dtype == object:
         _, code = np.unique(np.concatenate([a, b]).astype(str), return_inverse=True)
         counts = _level_counts(code[: len(a)], code[len(a) :], wa, wb, n, m)
-        pooled = _pooled(counts)
         statistic = float(np.abs(counts[1] / m - counts[0] / n).max())
-        return statistic, _stability(pooled), _expected_stability(pooled), _chi_square(pooled)
+        _, p, psi, psi_expected = _shares_test(counts)
+        return statistic, psi, psi_expected, p
     a, b = (np.where(np.isnan(v), -np.inf, v) for v in (a, b))  # a missing value is lower than all
     statistic = _kolmogorov_smirnov(a, b, wa, wb)
-    edges = np.unique(np.sort(a)[np.linspace(0, len(a) - 1, BINS + 1).astype(int)[1:-1]])
+    edges = _quantiles(a, wa)
     counts = _level_counts(np.searchsorted(edges, a), np.searchsorted(edges, b), wa, wb, n, m)
     counts = counts[:, counts.any(axis=0)]
     return (
@@ -708,6 +824,14 @@ def _column(a: NDArray[Any], b: NDArray[Any], wa: Floats, wb: Floats) -> tuple[f
         _expected_stability(counts),
         float(kolmogorov(statistic * np.sqrt(n * m / (n + m)))),
     )
+
+
+def _quantiles(values: Floats, weight: Floats) -> Floats:
+    """Return the distinct weighted quantiles between `BINS` bins: the least values at or below which the share lies."""
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(weight[order])
+    wanted = np.arange(1, BINS) / BINS * cumulative[-1] * (1 - 1e-12)  # sums of weights round
+    return np.unique(values[order][np.searchsorted(cumulative, wanted)])
 
 
 def _level_counts(a: Any, b: Any, wa: Floats, wb: Floats, n: float, m: float) -> Floats:
@@ -727,7 +851,22 @@ def _kolmogorov_smirnov(a: Floats, b: Floats, wa: Floats, wb: Floats) -> float:
 
 def _interval(low: float, high: float, sign: str = "") -> str:
     """Return an interval in words, "" where there is none."""
-    return f" [{low:{sign}.4f}, {high:{sign}.4f}]" if np.isfinite(low) and np.isfinite(high) else ""
+    return f" [{_number(low, sign)}, {_number(high, sign)}]" if np.isfinite(low) and np.isfinite(high) else ""
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Return a number in four decimals, or in four digits where it is large or those would be zeros."""
+    return f"{value:{sign}.4f}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:{sign}.4g}"
+
+
+def _names(names: list[str], most: int = 5) -> str:
+    """Return the first of some columns and the number of the others."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _p_words(value: float) -> str:
+    return f"p {_p(value)}" if np.isfinite(value) else "cannot be told"
 
 
 def _p(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from relucidate.exposures import Drift, Exposure
+from relucidate.exposures import LEAST_EXPECTED, LEAST_ROWS, Drift, Exposure
 from relucidate.extrapolating import LEAST_JUDGED, Extrapolation, Rejection
 from relucidate.html import pictures_shift as drawing
 from relucidate.html.parts import Chapter, Finding, Limitation, Part, plain
@@ -28,6 +28,7 @@ _BARS = 8
 _OUTSIDE = 10
 _ROWS = 15
 _DISTRUST = 0.01
+_SETS = {"train": "the table", "test": "the test rows"}
 _ORDERS = {"trust": "by trust", "row distance": "by the distance to the nearest row of the table"}
 
 
@@ -131,7 +132,7 @@ def _exposure(s: Subject, x: Exposure) -> Part:
         regions=_regions(x, s.least),
         n_flagged=int(x.share_flag[1].sum()),
         measure=SCORE_WORDS.get(measure, measure),
-        notes=[name(note, 400).short for note in x.notes],
+        notes=[name(_of_page(note), 400).short for note in x.notes],
     )
     facts = {
         "rows": dict(zip(x.names, x.n_rows, strict=True)),
@@ -176,22 +177,38 @@ def _sentences(x: Exposure, d: Drift) -> Iterator[str]:
         f"{plural(d.n_unseen, 'test row')} ({percent(d.unseen_share, 2)}) {'lies' if d.n_unseen == 1 else 'lie'} in patterns "
         f"that no row of the table uses; {seen} of rows that come as those of the table do."
     )
-    yield (
-        f"The stability index over {plural(d.n_groups, 'group')} of regions is {number(d.psi, 3)}; without drift it would be "
-        f"about {number(d.psi_expected, 2)}."
-    )
+    if not np.isfinite(d.psi):
+        yield (
+            "Whether the shares of regions have changed cannot be told: rows are so few that a single group of regions is left "
+            f"once each is expected to have {LEAST_EXPECTED:.0f} of either."
+        )
+    elif d.n_groups == 1:
+        yield "All rows of both lie in one region."
+    else:
+        yield (
+            f"The stability index over {plural(d.n_groups, 'group')} of regions is {number(d.psi, 3)}; without drift it would "
+            f"be about {number(d.psi_expected, 2)}."
+        )
     if np.isfinite(d.loss_change):
         word = "larger" if d.loss_change > 0 else "smaller"
+        by = f"The mean {_loss_words(x)} of the test rows is {word} by {number(abs(d.loss_change), 3)}"
+        if np.isnan(d.loss_low):
+            yield f"{by}; with fewer than {LEAST_ROWS} rows of either this is not tested."
+            return
         sure = "" if d.loss_low > 0 or d.loss_high < 0 else "; the interval holds 0, so that it may be chance"
         interval = f"{number(d.loss_low, 3)} to {number(d.loss_high, 3)}"
-        yield (
-            f"The mean {_loss_words(x)} of the test rows is {word} by {number(abs(d.loss_change), 3)} "
-            f"({percent(1 - x.alpha, 0)} interval of the difference {interval}){sure}."
-        )
+        yield f"{by} ({percent(1 - x.alpha, 0)} interval of the difference {interval}){sure}."
+
+
+def _of_page(note: str) -> str:
+    """Return a note of one or both sets under what the page calls them."""
+    sets, colon, said = note.partition(": ")
+    named = [_SETS.get(one) for one in sets.split(", ")]
+    return f"{' and '.join(str(one) for one in named)}: {said}" if colon and None not in named else note
 
 
 def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return "too few rows to tell" if np.isnan(value) else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def _scores(x: Exposure) -> Iterator[tuple[str, str, str]]:
