@@ -14,7 +14,7 @@ import relucidate as rl
 from relucidate import diagnose
 from relucidate.errors import ArgumentError
 from relucidate.network import Network
-from relucidate.performances import Performance, performance
+from relucidate.performances import Performance, _with_unseen, performance
 from relucidate.scoring import (
     adjusted,
     auc_limits,
@@ -270,6 +270,116 @@ def test_words_say_whether_one_model_would_do() -> None:
     bent = performance(unwrapped(SPECIMENS["abs"]))
     assert bent.gap.verdict == "one model would not do"
     assert "would not do" in repr(bent)
+
+
+def rows_of_one_region(net: Network, n: int) -> tuple[Any, Any]:
+    """Rows of the largest region and its neighbourhood, where one local model is the network."""
+    u = unwrapped(net, 4000)
+    x = u.sample.x[u.sample.region == u.count.argmax()][:n]
+    assert len(x) == n
+    return x, response(net, x, 1)
+
+
+@pytest.mark.parametrize("link", ["logit", "softmax", "identity"])
+def test_few_rows_do_not_show_that_one_model_would_do(link: str) -> None:
+    """Where no row tells two models apart, the next may: of 6 rows they were said to be the same, [0, 0]."""
+    net = random_network([2, 6, 3 if link == "softmax" else 1], seed=3, link=link)
+    x, y = rows_of_one_region(net, 200)
+    few = performance(rl.unwrap(net, x[:6], y[:6]))
+    assert few.gap.verdict in ("undecided", "not known")
+    found = performance(rl.unwrap(net, x, y))
+    gap = found.gap
+    assert gap.value == 0
+    n = {"logit": min((y == 0).sum(), (y == 1).sum())}.get(link, 200)
+    reach = proportion_confint(0, n, method="wilson")[1] * (found.network.value[0, 0] if link == "identity" else 1)
+    assert (gap.low, gap.high) == (pytest.approx(-reach), pytest.approx(reach))
+    assert gap.verdict == ("one model would do" if reach <= gap.close else "undecided")
+
+
+def test_effective_rows_bound_what_was_not_met() -> None:
+    net = random_network([2, 6, 3], seed=3, link="softmax")
+    x, y = rows_of_one_region(net, 100)
+    w = np.random.default_rng(0).lognormal(0, 1, 100)
+    gap = performance(rl.unwrap(net, x, y, w)).gap
+    z, n = 1.959964, w.sum() ** 2 / (w**2).sum()
+    assert gap.high == pytest.approx(z**2 / (n + z**2), rel=1e-6)
+
+
+def test_one_row_that_gains_does_not_narrow_the_limits() -> None:
+    lost = np.zeros(120)
+    lost[0] = -1
+    low, high = _with_unseen(lost, (-1 / 120, -0.025, 0.0082), 120.0, 0.95, None)
+    assert (low, high) == (-0.025, pytest.approx(proportion_confint(0, 120, method="wilson")[1] - 1 / 120))
+    # and so it is of a network: its largest region, with one row from elsewhere that the model of that region has right
+    u = unwrapped(random_network([2, 6, 3], seed=3, link="softmax"), 4000)
+    r, sample = int(u.count.argmax()), u.sample
+    model = (sample.x @ np.asarray(u.coef[r]).T + u.intercept[r]).argmax(axis=1)
+    other = np.flatnonzero(model != sample.decision.argmax(axis=1))[0]
+    rows = np.r_[np.flatnonzero(sample.region == r)[:119], other]
+    gap = performance(u, sample.x[rows], model[rows]).gap
+    assert gap.value == pytest.approx(-1 / 120)
+    assert gap.high == pytest.approx(high)
+    assert gap.verdict == "undecided"
+
+
+def test_a_network_without_neurons_is_its_model() -> None:
+    net = SPECIMENS["linear"]
+    x = rows_for(net, 5)
+    gap = performance(rl.unwrap(net, x, response(net, x))).gap
+    assert (gap.low, gap.value, gap.high, gap.verdict) == (0, 0, 0, "one model would do")
+
+
+def test_a_gap_beside_a_huge_loss_is_the_paired_mean() -> None:
+    """The difference of two means of 1e197 is 0 or rounded by more than the gap."""
+    net = random_network([2, 6, 2], seed=3)
+    x = np.random.default_rng(0).normal(size=(600, 2))
+    y = net.decision(x) + np.random.default_rng(1).normal(size=(600, 2))
+    y[5] = 1e100
+    gap = performance(rl.unwrap(net, x, y)).gap
+    assert gap.low < gap.value < gap.high
+    assert gap.value == pytest.approx((gap.low + gap.high) / 2)
+
+
+def test_gap_of_weighted_areas_is_widened() -> None:
+    x = rows_for(SPECIMENS["one logit"], 200)
+    y = response(SPECIMENS["one logit"], x)
+    w = np.random.default_rng(0).lognormal(0, 2, 200)
+    u = rl.unwrap(SPECIMENS["one logit"], x, y, w)
+    gap, s = performance(u).gap, u.sample
+    other = (s.x @ np.asarray(u.coef[gap.region]).T + u.intercept[gap.region])[:, 0]
+    whole, positive = np.zeros(200, dtype=int), s.label == 1
+    difference = placements(whole, 1, s.decision[:, 0], positive, w) - placements(whole, 1, other, positive, w)
+    pooled = 0.0
+    for part in (positive, ~positive):
+        d, v = difference[part], w[part] / w[part].sum()
+        pooled += (v * (d - v @ d) ** 2).sum() * (v**2).sum() / (1 - (v**2).sum())
+    least = auc_variance(whole, 1, difference, positive, w)[0]
+    assert (gap.high - gap.low) / 2 == pytest.approx(1.959964 * np.sqrt(max(pooled, least)), rel=1e-6)
+
+
+def test_one_is_spoken_of_as_one() -> None:
+    u = unwrapped(SPECIMENS["one logit"])
+    x, y = u.sample.x, u.sample.y
+    one = performance(rl.unwrap(u.network, x[:1], y[:1])).summary()
+    assert one[0] == "1 row: the network has no AUC (one class)"
+    assert one[2] == "on its own rows the only local model has no AUC (one class)"
+    assert performance(rl.unwrap(u.network, x[:2], y[:2])).summary()[2] == (
+        "none of 2 local models has an AUC on its own rows: 2 have one class"
+    )
+    of_class = performance(rl.unwrap(u.network, x[:7], y[:7])).summary()
+    assert of_class[0].endswith("(one row of a class, no interval)")
+    assert of_class[2] == (
+        "on its own rows 1 of 6 local models has an AUC; it holds 28.6% of the rows; of the others 5 have one class"
+    )
+    few = rl.unwrap(u.network, x[:7], y[:7])
+    unseen = np.flatnonzero(few.assign(x) < 0)[:1]
+    rows = np.r_[1:7, unseen]
+    far = performance(few, x[rows], y[rows]).summary()
+    assert far[3] == "1 row (14.3%) lies in a pattern never seen; there it has no AUC (one class)"
+    assert "1 has no rows" in far[2]
+    none = performance(unwrapped(SPECIMENS["abs"], 200))
+    none = replace(none, gap=none.gap._replace(value=-1e-9))
+    assert "it gives up 0.0000 [" in repr(none)
 
 
 def test_one_class_leaves_no_verdict() -> None:

@@ -16,15 +16,19 @@ from relucidate.scoring import (
     SCORE_WORDS,
     GroupScores,
     auc_variance,
+    fewest_by_group,
     mean_limits,
     means_by_group,
     measures_of,
     normal_quantile,
     placements,
+    pooled_auc_variance,
     scores_by_group,
+    wilson,
 )
 from relucidate.sums import row_loss
 from relucidate.unwrapping import Unwrapped, table_of
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 MOST = 50  # local linear models that are scored on all rows by default
 CLOSE = {"auc": 0.01, "accuracy": 0.01}  # a single model that gives up less than this would do
 CLOSE_LOSS = 0.05  # the same for a mean loss, relative to the network's
+_ALIKE = 1e-9  # relative: predictions and placements this close differ by rounding
 _OUTSIDE = "not scored: outside of the {most} with the most rows"
 _OVERFLOW = "a prediction leaves the range of float64"
 
@@ -130,32 +135,42 @@ class Performance:
 
     def summary(self) -> list[str]:
         """Return what matters most, a sentence a line."""
-        score = SCORE_WORDS[self.measures[0]]
-        value, low, high = (float(v[0]) for v in self.network.of(self.measures[0]))
-        lines = [
-            f"{self.n_rows:,} rows: the network has {_scored(score, value, low, high)} ({self.level:.0%} interval)"
-            f"{self.caveat}"
-        ]
-        lines.append(self._gap_words())
-        known = np.isfinite(self.local.value[0])
-        lines.append(
-            f"on their own rows {known.sum():,} of {len(self.count):,} local models have {_article(score)} {score}; they "
-            f"hold {self.share[known].sum():.1%} of the rows" + self._missing_words()
-        )
+        whole = f"{plural(self.n_rows, 'row')}: the network has {self._scored(self.network)}{self.caveat}"
+        lines = [whole, self._gap_words(), self._local_words()]
         if self.n_unseen:
-            value, low, high = (float(v[0]) for v in self.unseen.of(self.measures[0]))
-            text = _scored(score, value, low, high) if np.isfinite(value) else f"no {score} ({self.unseen.why(0)})"
+            where = "lies in a pattern" if self.n_unseen == 1 else "lie in patterns"
             lines.append(
-                f"{self.n_unseen:,} rows ({1 - self.share.sum():.1%}) lie in patterns never seen; there it has {text}"
+                f"{plural(self.n_unseen, 'row')} ({1 - self.share.sum():.1%}) {where} never seen; there it has "
+                f"{self._scored(self.unseen)}"
             )
         return lines
 
-    def _missing_words(self) -> str:
-        reasons = [reason for reason in self.local.reason[0][~np.isfinite(self.local.value[0])] if reason]
-        if not reasons:
-            return ""
-        counted = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        return "; of the others " + ", ".join(f"{n:,} have {reason}" for reason, n in counted.items())
+    def _scored(self, scores: GroupScores) -> str:
+        """Return the first score of all rows in words, with its interval or why there is none."""
+        value, low, high = (float(v[0]) for v in scores.of(self.measures[0]))
+        reason, name = scores.reason[0, 0], SCORE_WORDS[self.measures[0]]
+        why = f" ({reason})" if reason else ""
+        if not np.isfinite(value):
+            return f"no {name}{why}"
+        within = f" [{_number(low)}, {_number(high)}] ({self.level:.0%} interval)" if np.isfinite(low) else ""
+        return f"{name} {_number(value)}{within}{why}"
+
+    def _local_words(self) -> str:
+        score, known = SCORE_WORDS[self.measures[0]], np.isfinite(self.local.value[0])
+        n, R, share = int(known.sum()), len(known), f"{self.share[known].sum():.1%} of the rows"
+        missing = [str(reason) for reason in self.local.reason[0][~known]]
+        counted = [(missing.count(reason), reason) for reason in dict.fromkeys(missing)]
+        reasons = ", ".join(f"{k:,} {'has' if k == 1 else 'have'} {reason}" for k, reason in counted)
+        one = f"{_article(score)} {score}"
+        if R == 1:
+            said = f"has {one}; it holds {share}" if n else f"has no {score} ({missing[0]})"
+            return f"on its own rows the only local model {said}"
+        if n == 0:
+            return f"none of {R:,} local models has {one} on its own rows: {reasons}"
+        said = f"has {one}; it holds" if n == 1 else f"have {one}; they hold"
+        others = f"the other has {missing[0]}" if len(missing) == 1 else f"of the others {reasons}"
+        whose = "its" if n == 1 else "their"
+        return f"on {whose} own rows {n:,} of {R:,} local models {said} {share}" + (f"; {others}" if missing else "")
 
     def _gap_words(self) -> str:
         gap, name = self.gap, self.measures[0]
@@ -169,11 +184,11 @@ class Performance:
             "one model would not do": "a single one of the local linear models would not do",
         }.get(gap.verdict, "whether a single linear model would do is undecided")
         lost = f"it gives up {_number(gap.value)} [{_number(gap.low)}, {_number(gap.high)}]"
+        which = f"the best of {scored:,} on these rows" if scored > 1 else "the only one scored"
         lost = lost if np.isfinite(gap.low) else f"it gives up {_number(gap.value)}"
         return (
             f"{verdict}: the model of region {gap.region} reaches {score} {_number(ours)} on all rows, the network "
-            f"{_number(theirs)}; {lost}, and up to {_number(gap.close)} counts as close (the best of {scored:,} on these "
-            "rows)"
+            f"{_number(theirs)}; {lost}, and up to {_number(gap.close)} counts as close ({which})"
         )
 
     def __repr__(self) -> str:
@@ -206,7 +221,9 @@ def performance(u: Unwrapped, X: Any = None, y: Any = None, *, level: float = 0.
     Intervals: DeLong for AUC (on the log-odds of the area), Wilson for accuracy, Student for mean losses. A score
     that cannot be computed, as the AUC of one class, is NaN with its reason. "Would do": the upper limit of what the best
     model gives up against the network, a paired interval, is within 0.01 of AUC or accuracy, or 5 % of a loss; that the
-    best was picked on the same rows is not allowed for. Cost: `most` sorts of the sample.
+    best was picked on the same rows is not allowed for. Where no row tells the two apart, or none speaks for the network,
+    so many may among those not met as Wilson's upper limit of 0 of the rows. Rows of unequal weight widen the intervals of
+    AUC: those of their effective number vary more. Cost: `most` sorts of the sample.
     Source: Sudjianto et al. 2020, section 3; DeLong, DeLong and Clarke-Pearson 1988.
     """
     part, number = cast(Any, level), cast(Any, most)
@@ -293,38 +310,77 @@ def _gap(u: Unwrapped, other: Unwrapped, network: GroupScores, overall: GroupSco
         return Gap(-1, np.nan, np.nan, np.nan, close, "not known")
     best = int(known[np.argmax(overall.value[0, known]) if better else np.argmin(overall.value[0, known])])
     net, s = u.network, other.sample
-    decision = _decision(u, other, best)
-    whole, w = np.zeros(len(s.row), dtype=np.intp), s.weights
-    value = (theirs - float(overall.value[0, best])) * (1 if better else -1)
+    counts = s.weights > 0
+    mine, its, w = (v[counts] for v in (_decision(u, other, best), s.decision, s.weights))
+    label: Any = s.label[counts] if better else None
+    whole = np.zeros(len(w), dtype=np.intp)
     if name == "auc":
-        positive = s.label == 1
-        weighs = w > 0
-        difference = placements(whole, 1, s.decision[:, 0], positive, w) - placements(
-            whole, 1, decision[:, 0], positive, w
-        )
-        variance = auc_variance(whole[weighs], 1, difference[weighs], positive[weighs], w[weighs])
-        half = normal_quantile(level) * np.sqrt(variance[0])
+        value = theirs - float(overall.value[0, best])
+        lost = np.subtract(*(placements(whole, 1, d[:, 0], label == 1, w) for d in (its, mine)))
+        lost[np.abs(lost) < _ALIKE] = 0.0  # sums of weights in another order
+        variance = np.maximum(*(f(whole, 1, lost, label == 1, w) for f in (auc_variance, pooled_auc_variance)))
+        n = fewest_by_group(whole, 1, label == 1, w)
+        half = normal_quantile(level) * float(np.sqrt(variance[0]))
         low, high = value - half, value + half
     else:
         if name == "accuracy":
-            lost = (s.decision.argmax(axis=1) == s.label).astype(float) - (decision.argmax(axis=1) == s.label)
+            lost = (its.argmax(axis=1) == label).astype(float) - (mine.argmax(axis=1) == label)
+        elif _alike(its, mine):
+            lost = np.zeros(len(w))
         else:
-            lost = (row_loss(net, decision, s.y) - loss) / (net.n_outputs if name == "mse" else 1)
-        limits = mean_limits(*means_by_group(whole, 1, lost, w), level)
-        low, high = (float(v[0]) for v in limits)
+            lost = (row_loss(net, mine, s.y[counts]) - loss[counts]) / (net.n_outputs if name == "mse" else 1)
+        mean, variance, n = means_by_group(whole, 1, lost, w)
+        value = float(mean[0])  # of pairs: the difference of two means is rounded where a row has a huge loss
+        low, high = (float(v[0]) for v in mean_limits(mean, variance, n, level))
+    if net.n_bits == 0:
+        low = high = value  # one and the same function, whatever the rows
+    elif better or np.ptp(lost) == 0:
+        low, high = _with_unseen(lost, (value, low, high), float(n[0]), level, None if better else theirs)
     settled = "one model would do" if high <= close else "one model would not do" if low > close else "undecided"
-    return Gap(best, value, float(low), float(high), close, settled)
+    return Gap(best, value, low, high, close, settled)
+
+
+def _alike(a: Floats, b: Floats) -> bool:
+    """Return whether two decisions of the same rows differ by rounding only."""
+    size = np.abs(a)
+    return bool((np.abs(a - b) <= _ALIKE * (size + np.median(size))).all())
+
+
+def _with_unseen(
+    lost: Floats, limits: tuple[float, float, float], n: float, level: float, loss: float | None
+) -> tuple[float, float]:
+    """Return limits of what is given up that allow for rows which were not met: variances say nothing of them.
+
+    Parameters
+    ----------
+    lost : of each row. limits : its mean and the limits from its variance. n : effective rows. loss : of the network, None
+        for AUC and accuracy.
+
+    Notes
+    -----
+    Where none of n rows loses anything, up to Wilson's upper limit of 0 of n may, and where none gains, so many may gain.
+    Of a mean loss, which nothing bounds, these rows are taken to lose as much again as others do.
+    """
+    value, low, high = limits
+    if not n > 0:
+        return np.nan, np.nan
+    reach = float(wilson(np.zeros(1), np.array([n]), level)[1][0])
+    if loss is not None:
+        # beside a loss of 0, only the share of rows can tell
+        reach = reach * loss if loss > 0 or reach <= CLOSE_LOSS else np.nan
+        return value - reach, value + reach
+    if not (lost > 0).any():
+        high = float(np.fmax(high, value + reach))
+    if not (lost < 0).any():
+        low = float(np.fmin(low, value - reach))
+    return max(low, -1.0), min(high, 1.0)
 
 
 def _number(value: float) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
+    if not np.isfinite(value):
+        return "-"
+    return f"{round(value, 4) + 0.0:.4f}" if abs(value) < 100 else f"{value:.5g}"
 
 
 def _article(score: str) -> str:
     return "a" if score == "log-loss" else "an"
-
-
-def _scored(score: str, value: float, low: float, high: float) -> str:
-    if not np.isfinite(value):
-        return f"no {score}"
-    return f"{score} {_number(value)}" + (f" [{_number(low)}, {_number(high)}]" if np.isfinite(low) else "")

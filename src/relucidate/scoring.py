@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from relucidate.layers import Floats
 
 _ROUNDING = 1e-12  # of an area under the curve
+_TOO_LARGE = "a score that leaves the range of float64"
+_ONE_HEAVY = "one row has nearly all weight, no interval"
+_ONE_ROW = 1e-24  # of a spread that is left to tell a variance from: the heaviest row weighs 1e12 times the others
 
 
 def auc_by_group(
@@ -30,8 +33,7 @@ def auc_by_group(
         return np.full(n_groups, np.nan)
     order = np.lexsort((score, group))
     g, s = group[order], score[order]
-    w = np.ones(len(s)) if weight is None else weight[order]
-    pos, neg = np.where(positive[order], w, 0.0), np.where(positive[order], 0.0, w)
+    pos, neg = _by_class(g, n_groups, positive[order], None if weight is None else weight[order])
     new_group = np.r_[True, g[1:] != g[:-1]]
     starts = np.flatnonzero(new_group | np.r_[True, s[1:] != s[:-1]])
     tie_pos, tie_neg, tie_group = np.add.reduceat(pos, starts), np.add.reduceat(neg, starts), g[starts]
@@ -66,6 +68,26 @@ def log_loss(decision: Floats, y: Floats, link: str) -> Floats:
     return np.logaddexp(0.0, -signed).sum(axis=1)
 
 
+def _scaled(group: NDArray[np.integer], n_groups: int, weight: Floats) -> Floats:
+    """Return weights of which the largest of each group is between 1/2 and 1.
+
+    Weights have no unit, but their squares and products leave float64 where they are 1e160 or 1e-200. A power of two
+    rounds nothing.
+    """
+    top = np.zeros(n_groups)
+    np.maximum.at(top, group, weight)
+    return np.ldexp(weight, -np.frexp(top)[1][group])
+
+
+def _by_class(
+    group: NDArray[np.integer], n_groups: int, positive: NDArray[np.bool_], weight: Floats | None
+) -> tuple[Floats, Floats]:
+    """Return the weights of the positive and of the negative rows, 0 elsewhere, each with a unit of its own."""
+    w = np.ones(len(group)) if weight is None else weight
+    both = np.where(positive, w, 0.0), np.where(positive, 0.0, w)
+    return both if weight is None else (_scaled(group, n_groups, both[0]), _scaled(group, n_groups, both[1]))
+
+
 # ---------------------------------------------------------------- intervals
 
 
@@ -89,8 +111,7 @@ def placements(
         return out
     order = np.lexsort((score, group))
     g, s, is_positive = group[order], score[order], positive[order]
-    w = np.ones(len(s)) if weight is None else weight[order]
-    pos, neg = np.where(is_positive, w, 0.0), np.where(is_positive, 0.0, w)
+    pos, neg = _by_class(g, n_groups, is_positive, None if weight is None else weight[order])
     starts = np.flatnonzero(np.r_[True, (g[1:] != g[:-1]) | (s[1:] != s[:-1])])
     tie = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(s)]))
     first = np.r_[True, g[starts][1:] != g[starts][:-1]]
@@ -128,6 +149,28 @@ def auc_variance(
     return out
 
 
+def pooled_auc_variance(
+    group: NDArray[np.integer], n_groups: int, place: Floats, positive: NDArray[np.bool_], weight: Floats | None = None
+) -> Floats:
+    """Return what `auc_variance` would be if weights told nothing of placements (n_groups,); the same for equal weights.
+
+    Notes
+    -----
+    With few effective rows, the few heavy ones decide on DeLong's variance, and it is often far too small: they may all
+    be ordered alike. This one, ``Σ w (v - mean)² / Σ w / (n - 1)`` of each class with n effective rows, is steadier. The
+    larger of both is used.
+    """
+    w = np.ones(len(place)) if weight is None else weight
+    out = np.zeros(n_groups)
+    for rows in (positive, ~positive):
+        g, values, of_class = group[rows], place[rows], w[rows]
+        mean, _, n = means_by_group(g, n_groups, values, of_class)
+        spread = means_by_group(g, n_groups, (values - mean[g]) ** 2, of_class)[0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out = out + np.where(spread > 0, spread / (n - 1), spread)
+    return out
+
+
 def means_by_group(
     group: NDArray[np.integer], n_groups: int, values: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
@@ -135,15 +178,30 @@ def means_by_group(
 
     Notes
     -----
-    The mean is NaN without rows, its variance NaN below two. Rows of unequal weight count as ``(Σ w)² / Σ w²`` rows.
+    The mean is NaN without rows, its variance NaN below two. Rows of unequal weight count as ``(Σ w)² / Σ w²`` rows. The
+    variance is ``Σ h² (v - mean)²`` with h = w / Σ w, divided by what makes it right on average for rows of equal variance,
+    ``1 - 2 Σ h³ / Σ h² + Σ h²``; for equal weights, (n - 1) / n.
     """
-    w = np.ones(len(values)) if weight is None else weight
+    w = np.ones(len(values)) if weight is None else _scaled(group, n_groups, weight)
     n = np.bincount(group[w > 0], minlength=n_groups)
     total, squares = np.bincount(group, w, n_groups), np.bincount(group, w**2, n_groups)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = np.bincount(group, w * values, n_groups) / total
         spread = np.bincount(group, (w * (values - mean[group])) ** 2, n_groups) / total**2
-        return mean, np.where(n > 1, spread * n / (n - 1.0), np.nan), total**2 / squares
+        if weight is None:
+            return mean, np.where(n > 1, spread * n / (n - 1.0), np.nan), total**2 / squares
+        h, share = w / total[group], squares / total**2
+        kept = np.bincount(group, h**2 * ((1 - h) ** 2 + share[group] - h**2), n_groups) / share
+        return mean, np.where((n > 1) & (kept > _ONE_ROW), spread / kept, np.nan), total**2 / squares
+
+
+def fewest_by_group(
+    group: NDArray[np.integer], n_groups: int, positive: NDArray[np.bool_], weight: Floats | None = None
+) -> Floats:
+    """Return the effective number of rows of the smaller class of each group (n_groups,), 0 where a class is missing."""
+    w = np.ones(len(positive)) if weight is None else weight
+    parts = [means_by_group(group[rows], n_groups, w[rows], w[rows])[2] for rows in (positive, ~positive)]
+    return np.asarray(np.nan_to_num(np.minimum(*parts)))
 
 
 def normal_quantile(level: float) -> float:
@@ -168,34 +226,51 @@ def wilson(share: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
 
 
 def mean_limits(mean: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
-    """Return the limits of Student's interval for means, given the variance of each mean and the rows behind it."""
+    """Return the limits of Student's interval for means, given the variance of each mean and the rows behind it.
+
+    Notes
+    -----
+    Two unlike rows leave one degree of freedom, and no interval takes fewer, however unlike their weights are.
+    """
     from scipy.special import stdtrit
 
     with np.errstate(invalid="ignore"):
-        half = stdtrit(np.maximum(n - 1, 1e-9), 0.5 + level / 2) * np.sqrt(variance)
+        half = stdtrit(np.maximum(n - 1, 1.0), 0.5 + level / 2) * np.sqrt(variance)
     return mean - half, mean + half
 
 
-def auc_limits(area: Floats, variance: Floats, pairs: Floats, level: float) -> tuple[Floats, Floats]:
+def auc_limits(
+    area: Floats, variance: Floats, pairs: Floats, level: float, pooled: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Return the limits of an interval for areas under the curve, given DeLong's variance of each.
 
     Parameters
     ----------
-    pairs : rows of the smaller class.
+    pairs : effective rows of the smaller class.
+    pooled : `pooled_auc_variance`, for weighted rows. It widens the interval, but never beyond Wilson's.
 
     Notes
     -----
     A normal interval for the log-odds of the area, which stays within 0 and 1. Where all pairs are ordered alike the
     variance is 0 and says nothing; so many disjoint pairs were then ordered alike, and Wilson's interval for them holds.
+    No area of independent rows varies more than the share of so many disjoint pairs (Birnbaum and Klose 1957).
     """
     z = normal_quantile(level)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        odds = np.log(area / (1 - area))
-        half = z * np.sqrt(variance) / (area * (1 - area))
-        low, high = (1 / (1 + np.exp(-(odds + sign * half))) for sign in (-1, 1))
+
+    def around(spread: Floats) -> tuple[Floats, Floats]:
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            odds = np.log(area / (1 - area))
+            half = z * np.sqrt(spread) / (area * (1 - area))
+            low, high = (1 / (1 + np.exp(-(odds + sign * half))) for sign in (-1, 1))
+        return low, high
+
+    low, high = around(variance)
+    wide = wilson(np.clip(area, 0, 1), pairs, level)
+    if pooled is not None:
+        steady = around(pooled)
+        low, high = np.minimum(low, np.maximum(steady[0], wide[0])), np.maximum(high, np.minimum(steady[1], wide[1]))
     # sums of weights leave a perfect order next to 0 or 1
     end = ((area <= _ROUNDING) | (area >= 1 - _ROUNDING)) & np.isfinite(variance)
-    wide = wilson(np.clip(area, 0, 1), pairs, level)
     return np.where(end, wide[0], low), np.where(end, wide[1], high)
 
 
@@ -314,12 +389,14 @@ def scores_by_group(
             positive = label == 1
             place = placements(group, n_groups, decision[:, 0], positive, w)
             area = np.clip(means_by_group(group[positive], n_groups, place[positive], w[positive])[0], 0, 1)
-            classes = np.stack([np.bincount(group[rows_], minlength=n_groups) for rows_ in (positive, ~positive)])
-            fewest = classes.min(axis=0)
-            low, high = auc_limits(area, auc_variance(group, n_groups, place, positive, w), fewest.astype(float), level)
+            fewest = np.min([np.bincount(group[part], minlength=n_groups) for part in (positive, ~positive)], axis=0)
+            variance = auc_variance(group, n_groups, place, positive, w)
+            pooled = None if weight is None else pooled_auc_variance(group, n_groups, place, positive, w)
+            pairs = fewest_by_group(group, n_groups, positive, w)
+            low, high = auc_limits(area, variance, pairs, level, pooled)
             reason[fewest == 1] = "one row of a class, no interval"
             reason[fewest == 0] = "one class"
-            part = (area, low, high)
+            held = (area, low, high)
         else:
             binary = measure == "accuracy"
             values = loss / k if measure == "mse" else loss
@@ -329,9 +406,11 @@ def scores_by_group(
             low, high = wilson(mean, n, level) if binary else mean_limits(mean, variance, n, level)
             if not binary:
                 reason[rows == 1] = "one row, no interval"
-            part = (mean, np.maximum(low, 0), high)
+            held = (mean, np.maximum(low, 0), high)
         reason[rows == 0] = "no rows"
-        parts.append(part)
+        reason[np.isfinite(held[0]) & np.isnan(held[1]) & (reason == "")] = _ONE_HEAVY
+        reason[~np.isfinite(held[0]) & (reason == "")] = _TOO_LARGE
+        parts.append(held)
         reasons.append(reason)
     value, low, high = (np.stack(v) for v in zip(*parts, strict=True))
     return GroupScores(measures, value, low, high, np.stack(reasons))
