@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from relucidate import data
 from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, ColumnError, TargetError, clipped
-from relucidate.features import Features
+from relucidate.features import Features, is_table
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Network, Patterns
@@ -28,7 +31,6 @@ from relucidate.scoring import (
 )
 from relucidate.simplified import in_words
 from relucidate.sums import row_loss
-from relucidate.targets import as_values
 from relucidate.trees import Tree, cut_points
 from relucidate.unwrapping import Unwrapped, table_of
 
@@ -49,7 +51,9 @@ _NARROWED = 0.95  # a condition that keeps more rows than this says nothing
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """How groups of rows fare, the largest first, which the differences refer to.
+    """How groups of rows fare, the largest first, which the differences refer to; then in the order of the categories.
+
+    Without categories in an order, the larger comes first.
 
     Parameters
     ----------
@@ -103,14 +107,17 @@ class Segments:
     kind : (n,) "rule", "regions" (several together) or "region".
     rule : (n,) in words, in the units of the features. regions : (n,) the regions of each; () for a rule.
     count : (n,) rows, of the sample where the table has more. share : (n,) by weight.
-    tested : (n,) rows that the scores rest on: of a rule, those of the half that it was not found on. None weighs 0.
+    tested : (n,) rows that the scores rest on: of a rule, those of the half that it was not found on. None weighs 0, and
+        copies of a row are one.
     loss, loss_low, loss_high : (n,) mean loss. rest : (n,) mean loss of all other tested rows.
     claimed : (n,) mean loss that the network's own probabilities lead to expect; of a regression, that of the rest.
     scores : (m, n) all scores, with intervals.
-    p : (n,) adjusted p-values that the network does no worse there than elsewhere. flag : (n,) at most 0.05.
+    p : (n,) adjusted p-values that the network does no worse there than elsewhere. flag : (n,) at most 0.05, and the loss
+        above the claimed one.
     overall : mean loss of all rows. measure : "log_loss" or "mse".
     n_searched : rules and groups of regions tested. n_regions : regions tested, of `total_regions`.
     groups : how groups of rows fare; None if none were asked for.
+    n_copies : rows that repeat another one, and are tested together with it as one.
     features, outputs : names. n_rows : of the table. caveat : what a picture must say beside it.
     """
 
@@ -134,6 +141,7 @@ class Segments:
     n_regions: int
     total_regions: int
     groups: Groups | None
+    n_copies: int
     features: tuple[str, ...]
     outputs: tuple[str, ...]
     n_rows: int
@@ -208,22 +216,30 @@ class Segments:
     def summary(self) -> list[str]:
         """Return what matters most, a sentence a line."""
         word = SCORE_WORDS[self.measure]
+        one = self.n_searched == 1
+        tried = f"{self.n_searched:,} {'rule or group' if one else 'rules and groups'} of regions, found on one half of the "
+        tried += f"rows, {'was' if one else 'were'}"
         lines = [
-            f"{_rows_in_words(self.n_rows)}, {word} {self.overall:.4f}{self.caveat}; "
-            f"{self.n_searched:,} rules and groups of regions, "
-            f"found on one half of the rows, were tested on the other, and {self.n_regions:,} of {self.total_regions:,} "
-            f"single regions with {LEAST_ROWS} rows at least"
+            f"{_rows_in_words(self.n_rows)}, {word} {_figure(self.overall)}{self.caveat}; {tried} tested on the other, "
+            f"and {self.n_regions:,} of {self.total_regions:,} single region{'' if self.total_regions == 1 else 's'} with "
+            f"{LEAST_ROWS} rows at least"
         ]
+        if self.n_copies:
+            repeat = "repeats another one and is" if self.n_copies == 1 else "repeat others and are"
+            lines.append(
+                f"{_rows_in_words(self.n_copies)} {repeat} no evidence beside them: copies were tested as one row"
+            )
         flagged = np.flatnonzero(self.flag)
         if self.n_searched + self.n_regions == 0:
             lines.append("these are too few rows to test anything on: nothing is said about where it does worse")
         elif len(flagged) == 0:
             lines.append("in none of them does the network clearly do worse than elsewhere")
         for i in flagged:
+            parts = (self.loss[i], self.loss_low[i], self.loss_high[i], self.claimed[i])
+            loss, low, high, claimed = map(_figure, parts)
             lines.append(
-                f"{_line(self.rule[i])}: {self.count[i]:,} rows ({self.share[i]:.1%}), {word} {self.loss[i]:.4f} "
-                f"[{self.loss_low[i]:.4f}, {self.loss_high[i]:.4f}] where {self.claimed[i]:.4f} would be expected (adjusted p "
-                f"{self.p[i]:.2g})"
+                f"{_line(self.rule[i])}: {self.count[i]:,} rows ({self.share[i]:.1%}), {word} {loss} [{low}, {high}] where "
+                f"{claimed} would be expected (adjusted p {self.p[i]:.2g})"
             )
         return lines + self._groups_in_words()
 
@@ -244,10 +260,9 @@ class Segments:
             ):
                 apart = g.difference(value, low, high)
                 if np.isfinite(apart[0][i]) and not any(p.startswith(name) for p in parts):
-                    limits = (
-                        f"[{apart[1][i]:+.4f}, {apart[2][i]:+.4f}]" if np.isfinite(apart[1][i]) else "(no interval)"
-                    )
-                    parts.append(f"{name} {apart[0][i]:+.4f} {limits}")
+                    difference, *limits = (_figure(part[i], "+") for part in apart)
+                    interval = f"[{', '.join(limits)}]" if np.isfinite(apart[1][i]) else "(no interval)"
+                    parts.append(f"{name} {difference} {interval}")
             said = "; ".join(parts) or "no scores"
             rows = _rows_in_words(int(g.count[i]))
             lines.append(f"{column} {names[i]} ({rows}) against {names[0]} ({g.count[0]:,}): {said}")
@@ -259,6 +274,11 @@ class Segments:
 
 def _rows_in_words(n: int) -> str:
     return f"{n:,} row{'' if n == 1 else 's'}"
+
+
+def _figure(value: float, sign: str = "") -> str:
+    """Return four decimals, of a large number four digits."""
+    return f"{value:{sign}.4f}" if abs(value) < 1e6 else f"{value:{sign}.4g}"
 
 
 def _line(text: str) -> str:
@@ -277,7 +297,9 @@ class _Rows(NamedTuple):
     loss: Floats
     claimed: Floats
     excess: Floats
+    spread: Floats  # variance of the excess that is to be expected
     weight: Floats
+    n_rows: NDArray[np.int64]  # of the table that each stands for
 
 
 def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = None, most: int = 10) -> Segments:
@@ -287,8 +309,8 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
     ----------
     u : from `relucidate.unwrap`.
     X, y : another table and its response, as for `unwrap`, or what `unwrap` made of it; by default the rows of `u`.
-    protected : what groups are compared by: the name of an input or of a column of X, or (n,) values. A missing value is
-        a group.
+    protected : what groups are compared by: the name of an input or of a column of X, or (n,) values: numbers, text,
+        categories, intervals, dates. A missing value is a group.
     most : how many rules, and how many single regions, are returned at most.
 
     Returns
@@ -307,9 +329,18 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
     where default is frequent and the network says so, the log-loss is large and nothing is wrong. Of a regression it is the
     squared error. Rules have at most three conditions on features, thresholds at quantiles; a beam search on a seeded half
     of the rows keeps those whose mean stands out most for its standard error. They, and all regions together that stand
-    out by more than one standard error, are then tested on the other half: Welch's one-sided test against all other rows,
-    Benjamini-Hochberg over what was tested. Single regions are tested on all rows, as no loss chose them. Intervals hold
-    95 %, flags are at 5 %. Cost: features × rows of a half (50,000 at most) × 50.
+    out by more than one standard error, are then tested on the other half against all other rows of it,
+    Benjamini-Hochberg over what was tested. Single regions are tested on all rows, as no loss chose them.
+
+    The test is Welch's, one-sided, with ``Σ w (v - mean)² / Σ w / (n - 1)`` as the variance of a mean, ``n = (Σ w)² / Σ w²``,
+    but never less than what the null leads to expect: ``Σ w² s² / (Σ w)²`` with ``s²`` the variance of a row's log-loss
+    under the network's own probabilities; of a regression, that of all squared errors. Losses are skewed: few rows without
+    a rare event would else look quiet, and others beside them bad. Intervals hold 95 %, flags are at 5 %.
+
+    Rows have to be independent. Rows with the same features and response are copies where rows of the same features agree in
+    their response more than twice as often as its probabilities allow; copies are then one row of their joint weight, in one
+    half, so that a table written twice gives the same flags. Rows that only resemble each other, as those of one person,
+    and the intervals of groups are not mended. Cost: features × rows of a half (50,000 at most) × 50.
     """
     number = cast(Any, most)
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
@@ -324,7 +355,9 @@ def _segments(u: Unwrapped, other: Unwrapped, X: Any, protected: Any, most: int)
     if other is not u:
         region_of = u.regions_of_patterns(Patterns(other.sums.packed, u.network.n_bits))
     rows = _rows(other, np.asarray(region_of[other.sample.region]))
+    overall = float(np.average(rows.loss, weights=rows.weight))
     groups = None if protected is None else _groups(u, other, rows, protected, X)
+    rows = _without_copies(rows)
     rng = np.random.default_rng(0)
     first_half = np.zeros(len(rows.loss), dtype=bool)
     first_half[rng.permutation(len(rows.loss))[: len(rows.loss) // 2]] = True
@@ -349,12 +382,13 @@ def _segments(u: Unwrapped, other: Unwrapped, X: Any, protected: Any, most: int)
         scores=_joined([s.scores for s in kept], rows),
         p=np.array([s.p for s in kept]),
         flag=np.array([s.flag for s in kept], dtype=bool),
-        overall=float(np.average(rows.loss, weights=rows.weight)),
+        overall=overall,
         measure="log_loss" if u.network.is_classifier else "mse",
         n_searched=len(found),
         n_regions=n_tested,
         total_regions=u.n_regions,
         groups=groups,
+        n_copies=int((rows.n_rows - 1).sum()),
         features=u.network.feature_names,
         outputs=u.network.outputs,
         n_rows=other.n_rows,
@@ -366,20 +400,104 @@ def _rows(v: Unwrapped, region: NDArray[Any]) -> _Rows:
     net, s = v.network, v.sample
     loss = row_loss(net, s.decision, s.y)
     if net.is_classifier:
-        claimed = _entropy(net, s.decision)
+        claimed, spread = _entropy(net, s.decision)
     else:
         loss = loss / net.n_outputs
         claimed = np.full(len(loss), np.average(loss, weights=s.weights))
-    return _Rows(net, s.x, s.decision, s.y, region, loss, claimed, loss - claimed, s.weights)
+        spread = np.full(len(loss), np.average((loss - claimed) ** 2, weights=s.weights))
+    one = np.ones(len(loss), dtype=np.int64)
+    return _Rows(net, s.x, s.decision, s.y, region, loss, claimed, loss - claimed, spread, s.weights, one)
 
 
-def _entropy(net: Network, decision: Floats) -> Floats:
-    """Return the mean log-loss of each row if its classes were drawn with the network's own probabilities (n,)."""
+def _entropy(net: Network, decision: Floats) -> tuple[Floats, Floats]:
+    """Return mean and variance of the log-loss of each row if its classes were drawn with the network's probabilities."""
     p = net.inverse_link(decision)
     if net.link == "softmax":
         top = decision - decision.max(axis=1, keepdims=True)
-        return np.asarray(np.log(np.exp(top).sum(axis=1)) - (p * top).sum(axis=1))
-    return np.asarray((p * np.logaddexp(0, -decision) + (1 - p) * np.logaddexp(0, decision)).sum(axis=1))
+        loss = np.log(np.exp(top).sum(axis=1, keepdims=True)) - top
+        mean = (p * loss).sum(axis=1)
+        # where p is 0, the square may be infinite
+        return mean, np.where(p > 0, p * (loss - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    mean = (p * np.logaddexp(0, -decision) + (1 - p) * np.logaddexp(0, decision)).sum(axis=1)
+    return mean, np.where(p * (1 - p) > 0, p * (1 - p) * decision**2, 0.0).sum(axis=1)
+
+
+# ---------------------------------------------------------------- copies
+
+
+def _without_copies(rows: _Rows) -> _Rows:
+    """Return rows of which none is a copy of another: copies are one, of their joint weight."""
+    number, first = _numbered(rows.x)
+    if len(first) == len(number):
+        return rows
+    y = rows.y.reshape(len(number), -1)
+    differs = (y != y[first[number]]).any(axis=1)
+    pair = (rows.weight > 0) & (first[number] != np.arange(len(number)))
+    # equal rows are not copies where categories are few and responses differ as independent ones do
+    if differs[pair].sum() > _differing(rows.network, rows.decision[pair]).sum() / 2:
+        return rows
+    number, first = _numbered(np.column_stack([number, y]))
+    kept = {name: part[first] for name, part in rows._asdict().items() if name not in ("network", "weight", "n_rows")}
+    n = len(first)
+    weight: Any = np.bincount(number, rows.weight, n)
+    return rows._replace(**kept, weight=weight, n_rows=np.bincount(number, minlength=n))
+
+
+def _numbered(cells: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return for each row the number of those equal to it, in the order in which they come first, and the first of each."""
+    met: dict[bytes, int] = {}
+    cells = np.ascontiguousarray(cells, dtype=np.float64)
+    # a digest of 16 bytes instead of a row; 0 is added as -0 is 0
+    keys = (blake2b((row + 0.0).tobytes(), digest_size=16).digest() for row in cells)
+    number = np.fromiter((met.setdefault(key, len(met)) for key in keys), dtype=np.intp, count=len(cells))
+    return number, np.unique(number, return_index=True)[1]
+
+
+def _differing(net: Network, decision: Floats) -> Floats:
+    """Return how probably two responses to the same row differ."""
+    if not net.is_classifier:
+        return np.ones(len(decision))
+    p = net.inverse_link(decision)
+    same = (p**2).sum(axis=1) if net.link == "softmax" else (p**2 + (1 - p) ** 2).prod(axis=1)
+    return np.asarray(1 - same)
+
+
+# ---------------------------------------------------------------- tests
+
+
+def _worse(group: NDArray[Any], n_groups: int, rows: _Rows, of: Any = slice(None)) -> Floats:
+    """Return one-sided p-values that the excess of each group is larger than that of all other rows.
+
+    Parameters
+    ----------
+    group : of the rows `of` that count. Their weights are not 0.
+    """
+    w = rows.weight[of]
+    v = rows.excess[of] - np.median(rows.excess[of])  # sums of squares about 0 keep their digits
+    weight, squares = np.bincount(group, w, n_groups), np.bincount(group, w**2, n_groups)
+    expected = np.bincount(group, w**2 * rows.spread[of], n_groups)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nan_to_num(np.bincount(group, w * v, n_groups) / weight, posinf=np.inf, neginf=-np.inf)
+        about = np.bincount(group, w * (v - mean[group]) ** 2, n_groups)
+        other_weight, other_mean = _but_one(weight), _but_one(weight * mean) / _but_one(weight)
+        other_about = np.maximum(_but_one(about + weight * mean**2) - other_weight * other_mean**2, 0)
+        sides = [
+            (m, np.fmax(s / total / (n - 1), e / total**2), n)
+            for m, s, total, e, n in (
+                (mean, about, weight, expected, weight**2 / squares),
+                (other_mean, other_about, other_weight, _but_one(expected), other_weight**2 / _but_one(squares)),
+            )
+        ]
+    return larger_mean(*sides[0], over=sides[1])
+
+
+def _but_one(values: Any) -> Floats:
+    """Return the sum of all others for each value; nothing is subtracted, so that a huge one leaves the rest whole."""
+    total = np.zeros(len(values) + 1)
+    before, after = total.copy(), total.copy()
+    before[1:] = np.cumsum(values)
+    after[:-1] = np.cumsum(values[::-1])[::-1]
+    return np.asarray(before[:-1] + after[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,10 +522,10 @@ def _measured(
     rows: _Rows, member: NDArray[np.bool_], tested: NDArray[np.bool_], kind: str, rule: str, regions: Any
 ) -> _Found:
     """Return the scores of the members among the tested rows, and the p-value against the others."""
+    tested = tested & (rows.weight > 0)
     code = (~member[tested]).astype(np.intp)
     w = rows.weight[tested]
-    mean, variance, n = means_by_group(code, 2, rows.excess[tested], w)
-    p = larger_mean(mean[:1], variance[:1], n[:1], over=(mean[1:], variance[1:], n[1:]))
+    p = _worse(code, 2, rows, tested)
     loss = means_by_group(code, 2, rows.loss[tested], w)
     low, high = mean_limits(*loss, LEVEL)
     claimed = means_by_group(code, 2, rows.claimed[tested], w)[0][0]
@@ -416,9 +534,9 @@ def _measured(
         kind=kind,
         rule=rule,
         regions=regions,
-        count=int(member.sum()),
+        count=int(rows.n_rows[member].sum()),
         share=float(rows.weight[member].sum() / rows.weight.sum()),
-        tested=int((rows.weight[here] > 0).sum()),
+        tested=len(here),
         loss=float(loss[0][0]),
         low=max(float(low[0]), 0.0),
         high=float(high[0]),
@@ -446,7 +564,7 @@ def _joined(parts: Sequence[GroupScores], rows: _Rows) -> GroupScores:
 
 def _flagged(found: list[_Found]) -> list[_Found]:
     raised = adjusted(np.array([s.p for s in found]))
-    return [replace(s, p=float(p), flag=bool(p <= 1 - LEVEL)) for s, p in zip(found, raised, strict=True)]
+    return [_with(s, float(p)) for s, p in zip(found, raised, strict=True)]
 
 
 # ---------------------------------------------------------------- single regions
@@ -454,19 +572,14 @@ def _flagged(found: list[_Found]) -> list[_Found]:
 
 def _single_regions(rows: _Rows, R: int, most: int) -> tuple[list[_Found], int]:
     """Return the regions whose p-values are smallest, adjusted over all that have enough rows, and how many have."""
-    w, v = rows.weight, rows.excess
+    w = rows.weight
     seen = (rows.region >= 0) & (w > 0)
     count = np.bincount(rows.region[seen], minlength=R)
     tested = np.flatnonzero((count >= LEAST_ROWS) & (count <= (w > 0).sum() - _LEAST_OTHERS))
-    mean, variance, n = (part[tested] for part in means_by_group(rows.region[seen], R, v[seen], w[seen]))
-    # of all other rows, from sums: a pass over the rows per region would take rows × regions
-    weight = np.bincount(rows.region[seen], w[seen], R)[tested]
-    squares = np.bincount(rows.region[seen], w[seen] ** 2, R)[tested]
-    other_weight, other_squares = w.sum() - weight, (w**2).sum() - squares
-    with np.errstate(invalid="ignore", divide="ignore"):
-        other_mean = (w @ v - weight * mean) / other_weight
-        spread = np.average((v - np.average(v, weights=w)) ** 2, weights=w) * other_squares / other_weight**2
-        p = larger_mean(mean, variance, n, over=(other_mean, spread, other_weight**2 / other_squares))
+    # rows of no region known are others of each
+    group = np.where(rows.region >= 0, rows.region, R)[w > 0]
+    p = _worse(group, R + 1, rows, w > 0)[tested]
+    mean = means_by_group(group, R + 1, rows.excess[w > 0], w[w > 0])[0][tested]
     raised = adjusted(p)
     first = np.lexsort((-mean, raised))[:most]
     every = np.ones(len(rows.region), dtype=bool)
@@ -479,7 +592,8 @@ def _single_regions(rows: _Rows, R: int, most: int) -> tuple[list[_Found], int]:
 
 
 def _with(found: _Found, p: float) -> _Found:
-    return replace(found, p=p, flag=p <= 1 - LEVEL)
+    """Return a segment with its adjusted p-value; where the network is right more often than it expects it does not do badly."""
+    return replace(found, p=p, flag=p <= 1 - LEVEL and found.loss > found.claimed)
 
 
 # ---------------------------------------------------------------- rules
@@ -604,17 +718,12 @@ def _distinct(rules: list[_Rule], most: int, same: float) -> list[_Rule]:
 
 def _groups(u: Unwrapped, other: Unwrapped, rows: _Rows, protected: Any, X: Any) -> Groups:
     values, column = _protected(other, protected, X)
-    cells = values.tolist()
-    missing = "missing" if "missing" not in cells else "missing value"
-    names, code = np.unique(np.array([_name(v, missing) for v in cells], dtype=str), return_inverse=True)
-    if len(names) > MAX_GROUPS:
-        raise ArgumentError(
-            f"protected has {len(names):,} different values; at most {MAX_GROUPS} groups can be compared. Cut a number "
-            "into ranges, or join rare levels."
-        )
+    names, code, in_order = _coded(values)
     size = np.bincount(code, minlength=len(names))
     # differences are to the first, which has to weigh something
     order = np.lexsort((-size, np.bincount(code, rows.weight, len(names)) == 0))
+    if in_order:
+        order = np.r_[order[0], np.delete(np.arange(len(names)), order[0])]
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     code, G, w = rank[code], len(names), rows.weight
@@ -632,7 +741,7 @@ def _groups(u: Unwrapped, other: Unwrapped, rows: _Rows, protected: Any, X: Any)
     weight = np.bincount(code, w, G)
     return Groups(
         column=column,
-        names=tuple(str(names[i]) for i in order),
+        names=tuple(names[i] for i in order),
         count=size[order].astype(np.int64),
         share=weight / weight.sum(),
         scores=scores,
@@ -658,35 +767,35 @@ def _mean_coef(v: Unwrapped, code: NDArray[Any], G: int, w: Floats) -> Floats:
     return out
 
 
-def _protected(other: Unwrapped, protected: Any, X: Any) -> tuple[NDArray[Any], str]:
+def _protected(other: Unwrapped, protected: Any, X: Any) -> tuple[_Cells, str]:
     """Return the values of each row of the sample, and what they are called."""
     features, rows = other.network.features, other.sample.row
     if not isinstance(protected, str):
-        values = as_values(protected, "protected")
-        if values.ndim != 1 or len(values) != other.n_rows:
+        cells = _cells(protected)
+        if len(cells.values) != other.n_rows:
             raise ArgumentError(
-                f"protected has shape {values.shape}; the table has {other.n_rows:,} rows. Give one value per row."
+                f"protected has {len(cells.values):,} values; the table has {other.n_rows:,} rows. Give one value per row."
             )
         name = getattr(protected, "name", None)
-        return values[rows], name if isinstance(name, str) and name else "group"
+        return cells.taken(rows), name if isinstance(name, str) and name else "group"
     inputs = [name for name, _ in features.groups]
     if protected in inputs:
-        return features.in_columns(other.sample.x)[inputs.index(protected)], protected
+        return _cells(features.in_columns(other.sample.x)[inputs.index(protected)]), protected
     if X is None or isinstance(X, Unwrapped):
         raise ArgumentError(
             f"protected is the column {clipped(protected)}, but what was unwrapped keeps no columns beside the inputs. "
             "Give X and y too, or the values of the column."
         )
-    return column_values(X, protected, features)[rows], protected
+    return _cells(column_values(X, protected, features)).taken(rows), protected
 
 
-def column_values(X: Any, protected: str, features: Features) -> NDArray[Any]:
+def column_values(X: Any, protected: str, features: Features) -> Any:
     """Return the values of a protected column (n,) of a table; it need not be an input.
 
     Raises
     ------
-    ArgumentError : the table can be read only once. ColumnError, TargetError : there is no such column, or it holds neither
-        numbers nor text.
+    ArgumentError : the table can be read only once. ColumnError, TargetError : there is no such column, or one of a file
+        holds neither numbers nor text.
     """
     try:
         source = data.open_source(X, protected, None, features)
@@ -694,19 +803,159 @@ def column_values(X: Any, protected: str, features: Features) -> NDArray[Any]:
             raise ArgumentError(
                 "protected names a column of an iterator, which can be read only once. Give its values."
             )
+        if is_table(X):
+            return _column_of(X, protected)
         parts = [batch.y for batch in source.batches() if batch.y is not None]
     except (ColumnError, TargetError) as error:
         # it is read as a target is, and a reader knows it by another name
-        raise type(error)(str(error).replace("y is ", "protected is ", 1)) from None
+        raise type(error)(re.sub("(^|: )(y|The target) (?=is |holds )", r"\1protected ", str(error), count=1)) from None
     if len(parts) == 1:
         return np.asarray(parts[0])
     same = len({part.dtype for part in parts}) == 1
     return np.concatenate(parts if same else [part.astype(object) for part in parts])
 
 
-def _name(value: Any, missing: str) -> str:
-    if value is None or value != value:
-        return missing
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _column_of(table: Any, name: str) -> Any:
+    import narwhals.stable.v2 as nw
+
+    frame: Any = nw.from_native(table)
+    frame = frame.select(name)
+    return (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).get_column(name).to_native()
+
+
+class _Cells(NamedTuple):
+    """Values of rows as they were given; of an ordered or unordered category, codes of `levels` (-1: missing)."""
+
+    values: Any
+    levels: tuple[Any, ...] | None = None
+
+    def taken(self, rows: NDArray[Any]) -> _Cells:
+        if isinstance(self.values, np.ndarray):
+            return self._replace(values=self.values[rows])
+        return self._replace(values=[self.values[i] for i in rows.tolist()])
+
+
+def _cells(given: Any) -> _Cells:
+    """Return values one per row."""
+    levels = getattr(getattr(given, "dtype", None), "categories", None)
+    if levels is not None and type(given).__module__.startswith("pandas"):
+        codes = getattr(getattr(given, "cat", given), "codes", None)
+        return _Cells(np.asarray(codes if codes is not None else given.array.codes), tuple(levels))
+    if hasattr(given, "to_pylist"):
+        return _Cells(given.to_pylist())
+    if not isinstance(given, np.ndarray) and hasattr(given, "to_list"):
+        return _Cells(given.to_list())
+    array = given if isinstance(given, np.ndarray | list | tuple) else np.asarray(given)
+    if isinstance(array, np.ndarray):
+        if array.ndim != 1:
+            raise ArgumentError(f"protected has shape {array.shape}; expected one value per row.")
+        return _Cells(array)
+    return _Cells(list(array))
+
+
+_MISSING = ("missing", None)
+
+
+def _coded(cells: _Cells) -> tuple[list[str], NDArray[np.intp], bool]:
+    """Return the names of groups, the group of each row, and whether the groups come in an order of their own.
+
+    Raises
+    ------
+    ArgumentError : there are too many groups, or a value can be no group.
+    """
+    values, levels = cells
+    if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
+        values = np.where(np.isnat(values), "", values.astype(str)).tolist()
+        values = [None if v == "" else _Written(v) for v in values]
+    elif isinstance(values, np.ndarray):
+        values = values.tolist()
+    if levels is not None:
+        values = [None if i < 0 else i for i in values]
+    met: dict[tuple[str, Hashable], int] = {}
+    code = np.empty(len(values), dtype=np.intp)
+    for i, value in enumerate(values):
+        key = _key(value)
+        number = met.get(key)
+        if number is None:
+            if len(met) == MAX_GROUPS:
+                raise ArgumentError(
+                    f"protected has more than {MAX_GROUPS} different values; at most {MAX_GROUPS} groups can be compared. "
+                    "Cut a number into ranges, or join rare levels."
+                )
+            number = met[key] = len(met)
+        code[i] = number
+    # numbers, then text, then what else there is, each sorted; missing values last
+    keys = sorted(met, key=_place)
+    rank = np.empty(len(keys), dtype=np.intp)
+    rank[[met[key] for key in keys]] = np.arange(len(keys))
+    if levels is not None:
+        keys = [key if key == _MISSING else _key(levels[cast(int, key[1])]) for key in keys]
+    return _names_of(keys), rank[code], levels is not None
+
+
+class _Written(str):
+    """A value by its text that is no text, such as a date."""
+
+    __slots__ = ()
+
+
+def _key(value: Any) -> tuple[str, Hashable]:
+    """Return the kind of a cell with its value: numbers are equal by value, text is no number, all missing ones are one.
+
+    Raises
+    ------
+    ArgumentError : it is nothing that rows can be grouped by.
+    """
+    if type(value) is str:
+        return "text", value
+    if isinstance(value, np.generic):
+        value = str(value) if isinstance(value, np.datetime64 | np.timedelta64) and value == value else value.item()
+    kind = type(value).__name__
+    if value is None or kind in ("NAType", "NaTType"):
+        return _MISSING
+    if isinstance(value, _Written):
+        return "date", str(value)
+    if isinstance(value, str):
+        return "text", str(value)
+    if isinstance(value, bool | int | float | Decimal):
+        return _MISSING if value != value else ("number", value)
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentError(
+            f"protected holds {clipped(value)} ({kind}); expected numbers, text, dates or categories, one per row."
+        ) from None
+    return kind, value
+
+
+def _place(key: Any) -> tuple[Any, ...]:
+    kind, value = key
+    order = {"number": 0, "text": 1, "missing": 3}.get(kind, 2)
+    return (order, kind, value) if order < 2 else (order, kind, str(value))
+
+
+def _names_of(keys: Sequence[tuple[str, Hashable]]) -> list[str]:
+    """Return a name of each group, no two alike: text keeps its own."""
+    taken = {str(value) for kind, value in keys if kind == "text"}
+    names: list[str] = []
+    for kind, value in keys:
+        if kind == "text":
+            names.append(str(value))
+            continue
+        said = "missing" if kind == "missing" else _written(value)
+        trials = [said, f"{said} value" if kind == "missing" else f"{said} ({kind})"]
+        trials += [f"{trials[1]} ({i})" for i in range(2, len(keys) + 2)]
+        name = next(trial for trial in trials if trial not in taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _written(value: Any) -> str:
+    """Return a value as text: whole numbers without a point, large ones with a power, days without a time."""
+    if isinstance(value, bool | int | float | Decimal):
+        number = Decimal(value)  # holds whole numbers of any size
+        if not abs(number) < Decimal(10**16):
+            return f"{number:.6g}"
+        return str(int(number)) if number == int(number) else str(value)
+    return str(value).removesuffix(" 00:00:00")

@@ -361,23 +361,32 @@ def compared(network: Network, ours: Floats, theirs: Floats) -> tuple[Faithfulne
 def in_words(tree: Tree, leaf: int, features: Features) -> str:
     """Return the rule of a leaf: "utilisation > 0.83 and delinquencies <= 1"; "all rows" for a tree without splits."""
     parts = [_range_in_words(direction, low, high, features) for direction, low, high in ranges(tree, leaf)]
+    if len(parts) > 1:
+        parts = [f"({part})" if part.endswith(_OR_MISSING) else part for part in parts]
     return " and ".join(parts) or "all rows"
 
 
+_OR_MISSING = " or missing"
+
+
 def _range_in_words(direction: Floats, low: float, high: float, features: Features) -> str:
+    """Return "20 < income <= 50"; "… or missing" where a missing value is taken as one within."""
     used = np.flatnonzero(direction)
+    end = ""
     if len(used) == 1 and direction[used[0]] == 1:
         item = features.items[int(used[0])]
         if item.kind != "value" and (low >= 0) != (high < 1):
             return _level_in_words(item, above=low >= 0)
         name = features.names[int(used[0])]
+        if item.kind == "value" and item.impute is not None and low < float(item.impute) <= high:
+            end = _OR_MISSING
     else:
         name = _sum_in_words(direction, used, features.names)
     if np.isinf(high):
-        return f"{name} > {_number(low)}"
+        return f"{name} > {_number(low)}{end}"
     if np.isinf(low):
-        return f"{name} <= {_number(high)}"
-    return f"{_number(low)} < {name} <= {_number(high)}"
+        return f"{name} <= {_number(high)}{end}"
+    return f"{_number(low)} < {name} <= {_number(high)}{end}"
 
 
 def _number(value: float) -> str:
@@ -386,13 +395,17 @@ def _number(value: float) -> str:
 
 
 def _level_in_words(item: Any, above: bool) -> str:
-    """Return "purpose = car" or "purpose is not car" for a split on an indicator."""
-    what = {"level": " or ".join(str(v) for v in item.levels), "missing": "missing", "other": "another level"}[
-        item.kind
-    ]
-    if item.kind == "level":
-        return f"{item.column} = {what}" if above else f"{item.column} is not {what}"
-    return f"{item.column} is {what}" if above else f"{item.column} is not {what}"
+    """Return "purpose = car" or "purpose is not car" for a split on an indicator; of all other levels, the reverse."""
+    if item.kind == "missing":
+        return f"{item.column} is missing" if above else f"{item.column} is not missing"
+    levels = [str(v) for v in item.levels if v == v]
+    # a missing value is a level, or taken as one
+    if len(levels) < len(item.levels) or (item.impute is not None and item.impute in item.levels):
+        levels.append("missing")
+    what = " or ".join(levels)
+    if item.kind == "other" and not levels:
+        return f"{item.column} is {'any' if above else 'no'} level"
+    return f"{item.column} = {what}" if above == (item.kind == "level") else f"{item.column} is not {what}"
 
 
 def _sum_in_words(

@@ -148,15 +148,9 @@ def _segment_words(s: Subject, found: Segments, flagged: int) -> list[str]:
         out.append("In none of them does the network clearly do worse than elsewhere.")
     else:
         out.append(
-            f"{'One is' if flagged == 1 else f'{count(flagged)} are'} flagged: there the loss exceeds the expected one by "
-            f"more than elsewhere, and by more than chance, at a false discovery rate of {100 * (1 - LEVEL):.0f} %."
+            f"{'One is' if flagged == 1 else f'{count(flagged)} are'} flagged: there the loss exceeds the expected one, by "
+            f"more than elsewhere and by more than chance, at a false discovery rate of {100 * (1 - LEVEL):.0f} %."
         )
-        better = int((found.flag & (found.loss <= found.claimed)).sum())
-        if better:
-            out.append(
-                f"In {'one' if better == 1 else count(better)} of these the loss is not above the expected one: the network is "
-                "right more often than it expects, there less so than elsewhere."
-            )
     return out
 
 
@@ -244,19 +238,15 @@ def _segment_findings(s: Subject, found: Segments, flagged: int) -> list[Finding
         )
         return [Finding(0.45, text, "segments", "sound")]
     m = found.measure
-    worse = found.flag & (found.loss > found.claimed)
-    i = int(np.flatnonzero(worse if worse.any() else found.flag)[0])
+    i = int(np.flatnonzero(found.flag)[0])
     more = f" {plural(flagged - 1, 'more segment')} {'is' if flagged == 2 else 'are'} flagged." if flagged > 1 else ""
     where = ("where " if found.kind[i] == "rule" else "in ") + _rule(s, found.rule[i], 140).short
     figures = (
         f"{SCORE_WORDS[m]} {value_text(m, float(found.loss[i]))} where {value_text(m, float(found.claimed[i]))} is expected, on "
         f"{percent(float(found.share[i]))} of {_segment_rows(s, found)}.{more}"
     )
-    if worse.any():
-        than = "it should" if m == "log_loss" else "elsewhere"
-        return [Finding(0.9, f"The network does worse than {than} {where}: {figures}", "segments", "doubt")]
-    text = f"The network is right more often than it expects, least so {where}: {figures}"
-    return [Finding(0.5, text, "segments", "fact")]
+    than = "it should" if m == "log_loss" else "elsewhere"
+    return [Finding(0.9, f"The network does worse than {than} {where}: {figures}", "segments", "doubt")]
 
 
 def _segment_limits(found: Segments) -> list[Limitation]:
