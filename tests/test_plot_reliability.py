@@ -1,16 +1,18 @@
 """Pictures of reliability, complexity and monotonicity: they show the numbers of the results, and can be read."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 import relucidate as rl
 from drawing import assert_legible, axes, caption, texts
@@ -122,6 +124,22 @@ def test_no_text_lies_on_other_text_or_outside(case: str, verb: str, width: floa
         assert "$" not in text.get_text() or not text.get_parse_math()
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_sizes_are_left_out_where_they_have_no_room(case: str) -> None:
+    """In the axes of a small multiple, the key and the histogram lay on each other."""
+    small = plot.reliability(result_of("reliability", case), axes(3.4, 2.55))
+    assert_legible(small)
+    _, key = small.child_axes  # shares and key only
+    texts(small)
+    left, below = key.get_window_extent(), small.texts[-1].get_window_extent()
+    assert below.y1 <= left.y0 + 1.5
+    needed = float(re.findall(r"sizes of these regions would need ([\d.]+) in of height", caption(small))[0])
+    tall = plot.reliability(result_of("reliability", case), axes(3.4, needed))
+    assert_legible(tall)
+    assert len(tall.child_axes) == 3
+    assert "would need" not in caption(tall)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", ["few", "circles", "linear"])
 def test_axes_given_are_those_returned_and_pyplot_holds_nothing(case: str, verb: str) -> None:
@@ -171,6 +189,36 @@ def test_reliability_bars_are_the_shares_by_reason(case: str, width: float) -> N
         np.testing.assert_allclose([bar.get_height() for bar in bars], heights, atol=1e-9)  # type: ignore[attr-defined]
         assert {to_hex(bar.get_facecolor()) for bar in bars} == {colours[i]}
     assert result.count.max() < 2**n
+
+
+def seen(colour: str, vision: Any) -> Any:
+    """A colour in CIE L*a*b* as seen with a kind of colour vision (Machado, Oliveira and Fernandes 2009, severity 1)."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ np.clip(np.array(vision) @ linear, 0, 1) / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+VISIONS = {
+    "usual": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_reasons_are_told_apart_and_only_what_is_reliable_is_blue_or_green(vision: str) -> None:
+    from relucidate.plot.reliabilities import _COLOURS
+
+    for name, colour in _COLOURS.items():
+        red, green, blue = to_rgb(colour)
+        assert (max(green, blue) > red) == (name == "reliable"), name
+    places = {colour: seen(colour, VISIONS[vision]) for colour in _COLOURS.values()}
+    apart = {(a, b): np.linalg.norm(places[a] - places[b]) for a, b in combinations(places, 2)}
+    assert min(apart.values()) > 16, min(apart, key=lambda pair: apart[pair])  # a difference of 2.3 is just noticeable
 
 
 def test_reliability_says_what_was_not_looked_at_and_what_thresholds_were() -> None:

@@ -16,6 +16,7 @@ from relucidate.plot.parts import (
     BLUE,
     CHARACTER,
     GRID,
+    HINTING,
     LINE,
     NAME,
     NARROW,
@@ -121,10 +122,22 @@ def performance(
     known = order[(np.isfinite(local[0]) & np.isfinite(overall[0]))[order]]
     if len(known) == 0:
         raise ArgumentError(
-            f"No region has {_WORDS[name].split(' (')[0]} both on its own rows and on all: nothing to draw. Name another "
-            f"measure of {shown(result.measures)}, or score more models: the `most` of diagnose.performance."
+            f"No region has {_WORDS[name].split(' (')[0]} both on its own rows and on all: nothing to draw. "
+            f"{_what_else(result)}"
         )
     return (_bubbles if kind == "bubbles" else _bars)(result, ax, name, known, intervals if kind == "bubbles" else most)
+
+
+def _what_else(result: Performance) -> str:
+    """Return what can be drawn in place of a measure that no region has."""
+    drawable = [
+        other
+        for other in result.measures
+        if (np.isfinite(result.local.of(other)[0]) & np.isfinite(result.overall.of(other)[0])).any()
+    ]
+    if drawable:
+        return f"Name a measure that they have: {shown(drawable)}."
+    return "Score more models, with the `most` of diagnose.performance, or give rows that lie in regions of u."
 
 
 def _network(result: Performance, name: str) -> float:
@@ -234,7 +247,8 @@ def exposure(result: Exposure, ax: Axes | None = None, *, which: str | None = No
     result : from `diagnose.exposure`.
     ax : to draw on; a new figure by default.
     which : name of the set compared with training; the first by default.
-    most : regions shown, those with the largest shares of both sets. Fewer where there is no room.
+    most : regions shown, flagged ones before others, those with the largest shares of both sets first. Fewer where there is no
+        room.
 
     Raises
     ------
@@ -252,7 +266,8 @@ def exposure(result: Exposure, ax: Axes | None = None, *, which: str | None = No
     i = 1 if which is None else result.names.index(which)
     drift = result.drift[i - 1]
     train, name = result.names[0], result.names[i]
-    rows = np.argsort(-(result.share[0] + result.share[i]), kind="stable")
+    flagged = result.share_flag[i] | result.worse_flag[i]
+    rows = np.lexsort((-(result.share[0] + result.share[i]), ~flagged))
     ax = axes_for(ax, TWO, 2.0 + _ROW * (min(len(rows), most) + 1))
     ax.set_axis_off()
     wide, high = inches(ax)
@@ -331,13 +346,18 @@ def _exposure_words(result: Exposure, i: int, with_loss: bool, kept: NDArray[np.
     p = "p < 0.001" if d.p < 0.001 else f"p = {d.p:.2g}"
     held = f"{result.share[0][kept].sum():.0%} of {train} and {result.share[i][kept].sum():.0%} of {d.name}"
     R = len(result.patterns)
-    which = (
-        f"The {len(kept):,} largest of {R:,} regions hold" if len(kept) < R else f"{all_of(R, 'region').capitalize()}:"
-    )
+    n = int((result.share_flag[i] | result.worse_flag[i]).sum())
+    which = f"{all_of(R, 'region').capitalize()}:"
+    if len(kept) < R:
+        flagged = f"{n} flagged and the largest other" if n < len(kept) else f"{len(kept)} of {n:,} flagged"
+        which = f"{flagged} of {R:,} regions hold" if n else f"The {len(kept):,} largest of {R:,} regions hold"
+    stability = f"Stability index {d.psi:.3f}, {d.psi_expected:.3f} without drift."
+    if np.isnan(d.psi):
+        stability = "Too few rows for a stability index."
     return (
         f"{which} {held}. Bars: {train}; points: {d.name}, filled "
-        f"where the share differs or the loss is larger (adjusted).{losses} Family-wise {p}. Stability index {d.psi:.3f}, "
-        f"{d.psi_expected:.3f} without drift. New patterns: {d.unseen_share:.2%} of {d.n_rows:,} rows, "
+        f"where the share differs or the loss is larger (adjusted).{losses} Family-wise {p}. {stability} "
+        f"New patterns: {d.unseen_share:.2%} of {d.n_rows:,} rows, "
         f"{d.unseen_expected:.2%} expected{distance}{result.caveat}."
     )
 
@@ -369,7 +389,11 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
         raise ArgumentError("There are too few rows for any segment, and no groups: nothing to draw.")
     ax = axes_for(ax, TWO, 1.8 + _STEP * (min(len(result.rule), most) + n_groups))
     wide, high = inches(ax)
-    limit = characters(0.86 * wide, SMALL)
+    room = 0.86 * wide
+    figure: Any = ax.get_figure(root=True)
+    if figure.get_layout_engine() is None:  # the axes stay where they are
+        room = min(room, ax.get_window_extent().width / figure.dpi)
+    limit = characters(room, SMALL)
     parts = [
         (_with_short_names(rule, result.features), f": {_rows(n)} ({p:.1%})")
         for rule, n, p in zip(result.rule, result.count, result.share, strict=True)
@@ -381,9 +405,9 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
             for name, n, p in zip(g.names, g.count, g.share, strict=True)
         ]
     lines = max(_wrapped(*part, limit).count("\n") + 1 for part in [*parts[:most], *named])
-    room = max(int((high - (2.1 if wide < NARROW else 1.5)) / (_STEP + (lines - 1) * SMALL * LINE / 72)), 2)
-    shown_groups = min(n_groups, max(room // 2, room - len(result.rule)))
-    m = min(len(result.rule), most, max(room - shown_groups, 1))
+    n_rows = max(int((high - (2.1 if wide < NARROW else 1.5)) / (_STEP + (lines - 1) * SMALL * LINE / 72)), 2)
+    shown_groups = min(n_groups, max(n_rows // 2, n_rows - len(result.rule)))
+    m = min(len(result.rule), most, max(n_rows - shown_groups, 1))
     y = np.arange(m + shown_groups, dtype=float)
     parts = parts[:m] + named[:shown_groups]
     colours = [VERMILION if result.flag[i] else QUIET for i in range(m)]
@@ -405,7 +429,7 @@ def segments(result: Segments, ax: Axes | None = None, *, most: int = 8) -> Axes
         )
         note.set(fontsize=SMALL, parse_math=False, linespacing=1.15, in_layout=False)
         note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-        _fill(note, part, limit, 0.86 * wide)
+        _fill(note, part, limit, room)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.locator_params(axis="x", nbins=4 if wide < NARROW else 7)
@@ -438,7 +462,7 @@ def _fill(note: Any, part: tuple[str, str], limit: int, width: float) -> None:
     """Write a label in characters that are wider than most with fewer of them."""
     while True:
         note.set_text(_wrapped(*part, limit))
-        if limit <= 12 or note.get_window_extent().width <= width * note.figure.dpi:
+        if limit <= 12 or note.get_window_extent().width <= width * note.figure.dpi * HINTING:
             return
         limit -= 3
 

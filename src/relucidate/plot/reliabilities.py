@@ -40,18 +40,20 @@ if TYPE_CHECKING:
 
 _FLAT = "#bdbdbd"
 _RELIABLE = "reliable"
+# blue and green are kept for what is reliable; brown and greys are told apart from Okabe and Ito's by all readers too
 _COLOURS = {
     ONE_ROW: VERMILION,
     ONE_CLASS: "#e69f00",
     FEWER: "#cc79a7",
     FEW: "#f0e442",
-    RANK: "#009e73",
+    RANK: "#5b3a1e",
     CHANCE: "#000000",
     MEAN: "#000000",
-    FAR: "#999999",
+    FAR: "#cccccc",
     _RELIABLE: BLUE,
 }
 _ROW = 0.155  # inches that a row with a label needs
+_LEAST = 0.4  # inches of height of a histogram
 
 
 def _percent(share: float) -> str:
@@ -108,7 +110,7 @@ def reliability(result: Reliability, ax: Axes | None = None) -> Axes:
     Notes
     -----
     Above, all regions and all rows, split by the first reason of each region. Below, the rows by the size of their region,
-    in the same colours: the bar at 8 is of the regions with 8 to 15 rows.
+    in the same colours: the bar at 8 is of the regions with 8 to 15 rows. Where these have no room, the caption says so.
     """
     regions, rows = result.tally
     R, n = len(result.count), int(result.count.sum())
@@ -122,21 +124,27 @@ def reliability(result: Reliability, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, TWO, 3.8)
     names = [*result.reasons, _RELIABLE]
     drawn = [j for j in reversed(range(len(names))) if regions[j] > 0]
+    left, bars, gap = 0.55, 0.5, 0.38
+    key = (len(drawn) + 1) * _ROW
+    side_by_side = inches(ax)[0] >= NARROW
+    above = 0.45 if side_by_side else key + 0.5
+    missing = bars + gap + above + _LEAST - _room(ax, caption)[1]
+    if missing > 0:
+        needed = math.ceil(10 * (inches(ax)[1] + missing)) / 10
+        caption = _said(caption, f"The sizes of these regions would need {needed:.1f} in of height.")
+        bars, gap = 0.36, 0.32
     wide, high = room = _room(ax, caption)
     ax.set_axis_off()
-    side_by_side = wide >= NARROW
-    left, bars = 0.55, 0.5
     top = _panel(ax, room, (left, high - bars, wide - left - 0.15, bars))
     _shares(top, [regions / R, rows], names, drawn)
-    key = (len(drawn) + 1) * _ROW
-    below = high - bars - 0.38
-    if side_by_side:
-        _key(ax, room, (0.05, below, 0.52 * wide), names, drawn, regions, rows)
-        sizes = _panel(ax, room, (0.52 * wide + left + 0.1, 0.4, 0.48 * wide - left - 0.25, below - 0.45))
-    else:
-        _key(ax, room, (0.05, below, wide - 0.1), names, drawn, regions, rows)
-        sizes = _panel(ax, room, (left, 0.4, wide - left - 0.15, below - key - 0.5))
-    _sizes(sizes, result, names, drawn, wide * (0.48 if side_by_side else 1) - left - 0.25)
+    below = high - bars - gap
+    with_sizes = missing <= 0
+    across = 0.52 * wide if side_by_side and with_sizes else wide - 0.1
+    _key(ax, room, (0.05, below, across), names, drawn, regions, rows)
+    if with_sizes:
+        start = across + 0.1 if side_by_side else 0.0
+        width = wide - start - left - 0.15
+        _sizes(_panel(ax, room, (start + left, 0.4, width, below - above)), result, names, drawn, width)
     return finished(ax, "Which local linear models can be trusted", caption)
 
 
@@ -170,6 +178,7 @@ def _key(
     panel.set_xticks([])
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
+    panel.patch.set_visible(False)
     columns = (width - 0.55, width)
     style: dict[str, Any] = {"fontsize": SMALL, "va": "center"}
     for x, text in zip(columns, ("regions", "rows"), strict=True):
@@ -325,7 +334,7 @@ def monotonicity(result: Monotonicity, ax: Axes | None = None, *, output: str | 
         raise ArgumentError(f"most is {clipped(most)}; expected at least 1.")
     k = _output(result.outputs, output)
     n = len(result.names)
-    ax = axes_for(ax, ONE, 1.4 + 0.2 * min(n, most))
+    ax = axes_for(ax, ONE, 1.7 + 0.2 * min(n, most))
     order = np.lexsort((-result.against[k], -np.nan_to_num(result.violating[k]), result.expected[k] == 0))
     room = max(int((inches(ax)[1] - 1.65) / _ROW), 2)
     kept = order[: min(n, most, room)]
