@@ -380,6 +380,19 @@ def test_lowess_keeps_straight_lines_and_survives_ties() -> None:
     np.testing.assert_allclose(lowess(far, y, weight, far, 1.0), y, atol=1e-10)
 
 
+def test_lowess_has_no_spikes_between_values_that_many_points_share() -> None:
+    """Between them the window ended at the many, which had no weight there, and a few points were drawn out to a line."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([np.repeat([-1.0, 0.0, 1.0, 2.0], [150, 400, 200, 100]), rng.uniform(0, 0.3, 6)])
+    truth = np.array([-0.2, 0.2, 0.7, 0.75])
+    y = np.interp(x, [-1, 0, 1, 2], truth) + 0.05 * rng.normal(size=len(x))
+    y[-6:] += 0.8 * x[-6:]  # a few points between go up steeply
+    at = np.linspace(-1, 2, 90)
+    for points in (slice(None), slice(850)):
+        smooth = lowess(x[points], y[points], np.ones(len(x[points])), at)
+        np.testing.assert_allclose(smooth, np.interp(at, [-1, 0, 1, 2], truth), atol=0.15)
+
+
 def test_wide_softmax_network_compares_classes() -> None:
     """A number added to all logits changes no importance."""
     net = SPECIMENS["five classes"]

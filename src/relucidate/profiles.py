@@ -29,6 +29,7 @@ _BINS = 20  # of the band
 _ROWS_IN_BIN = 50  # that a bin of the band holds on average, where there are few rows
 _CELLS = 40  # of a histogram
 _FEW = 10  # regions below which there is no smooth line but a straight one
+_ELSEWHERE, _WIDER = 0.1, 4  # weight off one value that a slope needs; how many times a window is made wider for it
 _GRID = 60  # places at which the smooth line is computed
 _BLOCK = 2**18  # numbers held at once
 
@@ -495,6 +496,14 @@ def _lines(x: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats, Floats
     return np.where(np.isnan(yy)[:, None], 0.0, xy) / xx, xy / np.sqrt(yy[:, None] * xx), centre, typical
 
 
+def _at_one_place(x: Floats, weight: Floats) -> bool:
+    """Return whether ordered points have nearly all their weight at one value, so that a few others decide on a slope."""
+    if len(x) == 0:
+        return True
+    start = np.flatnonzero(np.r_[True, x[1:] != x[:-1]])
+    return bool(np.add.reduceat(weight, start).max() > (1 - _ELSEWHERE) * weight.sum())
+
+
 def lowess(x: Floats, y: Floats, weight: Floats, at: Floats, fraction: float = 2 / 3) -> Floats:
     """Return a local linear smooth of weighted points, at some places (m,).
 
@@ -506,8 +515,9 @@ def lowess(x: Floats, y: Floats, weight: Floats, at: Floats, fraction: float = 2
     Notes
     -----
     At x0 the points within h have the weights ``weight (1 - (|x - x0| / h)³)³``, h the least distance within which
-    lies the fraction. Where these points have one and the same x, the fit is their mean. There are no robustness
-    iterations. O(n) for each place after sorting. Source: Cleveland 1979.
+    lies the fraction. Where less than a tenth of the weight within is elsewhere than at one value that many points share, h is
+    half as large again, some times: a few points would decide on the slope. Where the points within have one and the same x, the
+    fit is their mean. There are no robustness iterations. O(n) for each place after sorting. Source: Cleveland 1979.
     """
     order = np.argsort(x, kind="stable")
     x, y, weight = x[order], y[order], weight[order]
@@ -520,6 +530,11 @@ def lowess(x: Floats, y: Floats, weight: Floats, at: Floats, fraction: float = 2
         near = np.argsort(apart, kind="stable")  # two runs in order, merged
         h = apart[near[min(np.searchsorted(np.cumsum(weight[near]), wanted), len(x) - 1)]]
         inside = apart < h if h > 0 else apart == 0
+        for _ in range(_WIDER if h > 0 else 0):
+            if not _at_one_place(x[inside], weight[inside]):
+                break
+            h *= 1.5
+            inside = apart < h
         if not inside.any():
             inside = apart <= h
         kernel = weight[inside] * (1 - (apart[inside] / h) ** 3) ** 3 if h > 0 else weight[inside]

@@ -19,6 +19,7 @@ from relucidate.plot.parts import (
     CHARACTER,
     GRID,
     LINE,
+    MANY,
     NAME,
     NARROW,
     ONE,
@@ -761,7 +762,8 @@ def _scatter(panel: Axes, x: Floats, y: Floats, share: Floats, colour: Any = BLU
     if not isinstance(colour, str):
         colour = np.ma.masked_invalid(colour[order])
     alpha: Any = 0.2 + 0.6 * size
-    return panel.scatter(x[order], y[order], s=3 + 60 * size**2, c=colour, alpha=alpha, linewidths=0, zorder=2, **how)
+    style: dict[str, Any] = {"linewidths": 0, "zorder": 2, "rasterized": len(x) > MANY}
+    return panel.scatter(x[order], y[order], s=3 + 60 * size**2, c=colour, alpha=alpha, **style, **how)
 
 
 # ---------------------------------------------------------------- directions

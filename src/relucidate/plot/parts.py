@@ -30,6 +30,7 @@ WIDE = 0.64  # width of a character in words of few, which may all be wide
 LINE = 1.3  # height of a line of text, in sizes of its font
 HINTING = 0.92  # text is up to so much narrower at one resolution than at another
 NAME = 26  # characters of a feature's name that are shown
+MANY = 2_000  # dots, above which they are pixels in a picture that is otherwise drawn: its file would be many megabytes
 NARROW = 5.0  # inches: below, rules have no room beside other things
 _UPRIGHT, _BELOW = 3, 2  # lines of a label beside an axis, and below one panel of several
 ONE, TWO = 4.8, 6.8  # inches: default widths of pictures without and with long labels

@@ -16,6 +16,7 @@ from relucidate.plot.parts import (
     BLUE,
     GRID,
     LINE,
+    MANY,
     NAME,
     ONE,
     QUIET,
@@ -283,6 +284,7 @@ def _cell(panel: Axes, result: Pairs, a: int, c: int, strongest: float) -> None:
         c=[_shade(0.17 * faint + (0.9 - 0.17 * faint) * math.sqrt(s)) for s in size],
         linewidths=0,
         zorder=2,
+        rasterized=len(size) > MANY,
     )
     if a < len(result.features):
         panel.axhline(0, color=QUIET, linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
