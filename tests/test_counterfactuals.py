@@ -1,6 +1,7 @@
 """Distances to facets and boundaries, and counterfactuals: against integer programs, bisection, and random tries."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from relucidate.counterfactuals import BoundaryDistances, Search, boundary
 from relucidate.diagnose import boundary as exported
 from relucidate.errors import ArgumentError, ColumnError, DataError
 from relucidate.features import Feature, Features
-from relucidate.least_distances import Reach
+from relucidate.layers import Activation
+from relucidate.least_distances import Programs, Reach
+from relucidate.nearest_points import Geometry, Target, _Walk
 from relucidate.network import Network
 from relucidate.unwrapping import unwrap
 from small_networks import SPECIMENS, network, random_network, rows_for
@@ -143,7 +146,7 @@ def test_no_random_try_is_nearer(seed: int, norm: float) -> None:
     link = ["logit", "identity", "softmax", "log"][seed]
     net = random_network((3, 7, 4, 3 if link == "softmax" else 1), seed=20 + seed, link=link)
     x, scale = rng.normal(size=(1, 3)), rng.uniform(0.5, 2, 3)
-    r = boundary(net, x, norm=norm, scale=scale, budget=5000)
+    r = boundary(net, x, norm=norm, scale=scale, level=0, budget=5000)
     assert r.status[0] is Search.FOUND
     far = 2 * r.distance[0]
     t = rng.normal(size=(100_000, 3))
@@ -160,13 +163,16 @@ def test_no_random_try_is_nearer(seed: int, norm: float) -> None:
 def test_counterfactuals_are_decided_otherwise_and_bounds_hold(name: str, norm: float) -> None:
     net = SPECIMENS[name]
     x = rows_for(net, 9, seed=3)
-    r = boundary(net, x, norm=norm, budget=12)
+    r = boundary(net, x, norm=norm, level=0, budget=12)
     found = np.isfinite(r.distance)
     np.testing.assert_allclose(length(r.counterfactual - x, norm)[found], r.distance[found], rtol=1e-9, atol=1e-15)
     np.testing.assert_array_equal(r.decision_there[found], net.decision(r.counterfactual[found]))
     rng = np.random.default_rng(0)
     for i in range(len(x)):
-        assert r.status[i] is not Search.UNDECIDED
+        tied = bool(r.step[i] > 1e-3 * abs(r.margin[i]))
+        assert r.status[i] is not Search.UNDECIDED or tied
+        assert r.step[i] >= 1e-7 * abs(r.margin[i])
+        assert (r.step[i] <= 1.01e-7 * abs(r.margin[i])) or abs(r.margin[i]) < 1e-4
         assert r.regions[i] <= 12
         assert r.lower_bound[i] <= r.distance[i]
         if found[i]:
@@ -174,7 +180,7 @@ def test_counterfactuals_are_decided_otherwise_and_bounds_hold(name: str, norm: 
             if r.status[i] is Search.FOUND:  # to the rounding of x
                 assert r.distance[i] <= (1 + 1e-6) * r.lower_bound[i] + 1e-14
         else:
-            assert r.status[i] in (Search.NONE, Search.BUDGET)
+            assert r.status[i] in (Search.NONE, Search.FAR, Search.BUDGET) or tied
             assert np.isnan(r.counterfactual[i]).all()
         # nothing nearer than what is proved is decided otherwise
         radius = min(r.lower_bound[i], 1e3)
@@ -193,22 +199,34 @@ def test_neurons_that_switch_together_are_crossed() -> None:
     w = np.array([[1.0], [1.0], [-1.0], [-1.0]])
     net = network([w, np.array([[0.5, 0.5, -0.5, -0.5]])], [np.zeros(4), np.array([1.0])])
     for start in (2.0, 0.0):
-        r = boundary(net, [[start]])
+        r = boundary(net, [[start]], level=0)
         assert r.status[0] is Search.FOUND
         assert r.distance[0] == pytest.approx(start + 1, rel=1e-6)
     # a neuron that is at its breakpoint all along, and comes alive beyond the wall of the one before it
     net = network([np.array([[1.0]]), np.array([[1.0]]), np.array([[1.0]])], [np.zeros(1), np.zeros(1), -np.ones(1)])
-    r = boundary(net, [[-3.0]])
+    r = boundary(net, [[-3.0]], level=0)
     assert (r.status[0], r.distance[0]) == (Search.FOUND, pytest.approx(4.0, rel=1e-6))
 
 
 def test_a_decision_that_only_touches_the_level_is_not_across() -> None:
     for norm in (1, 2, np.inf):
-        r = boundary(SPECIMENS["abs"], [[1.0], [0.0]], norm=norm)
-        assert r.status[0] is Search.NONE
-        assert r.lower_bound[0] >= 1e6
-        assert r.status[1] is Search.FOUND  # a row at the level is not above it, and any step is
+        r = boundary(SPECIMENS["abs"], [[1.0], [0.0]], norm=norm, level=0)
+        assert r.status[0] is Search.FAR
+        assert r.lower_bound[0] == 1e6
+        # a row at the level is not above it, and any step is: there is no nearest
+        assert r.side_name(1) == "not above 0"
+        assert r.status[1] is Search.UNDECIDED
         assert r.distance[1] < 1e-9
+        assert r.lower_bound[1] == 0
+        boxed = boundary(SPECIMENS["abs"], [[1.0]], norm=norm, level=0, bounds={0: (-3, 3)})
+        assert boxed.status[0] is Search.NONE
+        assert boxed.lower_bound[0] == np.inf
+        assert "beyond the level" in boxed.summary(0)[-2]
+    # "not above" is how a decision at the level reads, but it takes one below to be decided otherwise
+    r = boundary(SPECIMENS["xor"], [[0.5, 0.0]], level=0)
+    assert SPECIMENS["xor"].decision(np.zeros((1, 2)))[0, 0] == 0
+    assert r.distance[0] == pytest.approx(1.5 / np.sqrt(2), rel=1e-6)
+    assert r.decision_there[0, 0] < 0
 
 
 def test_the_search_says_when_its_budget_was_reached() -> None:
@@ -216,14 +234,16 @@ def test_the_search_says_when_its_budget_was_reached() -> None:
     x = rows_for(net, 10)[3:5]
     bounds = []
     for budget in (0, 1, 10, 60):
-        r = boundary(net, x, budget=budget)
-        assert set(r.status) == {Search.BUDGET}
+        r = boundary(net, x, level=0, budget=budget)
+        assert set(r.status) == {Search.BUDGET if budget else Search.SKIPPED}
         assert (r.regions <= budget).all()
         assert (r.regions >= budget - 1).all()  # parts are cut in two
         bounds.append(r.lower_bound)
-        assert "raise `budget`" in r.summary(0)[-1]
-    np.testing.assert_array_equal(bounds[0], 0)
-    assert (np.diff(bounds, axis=0) >= 0).all()
+        assert ("raise `budget`" if budget else "not searched") in r.summary(0)[-1]
+        assert r.summary(0)[-2].startswith("Proved: nothing nearer than ")
+    # without a search the region of the row is proof as far as it and its model go
+    np.testing.assert_array_equal(bounds[0], np.minimum(r.distance_facet, r.distance_model))
+    assert (np.diff(bounds, axis=0) >= -1e-14).all()
     # the region of the row itself reaches as far as its nearest facet
     np.testing.assert_allclose(bounds[1], r.distance_facet, rtol=1e-9)
 
@@ -251,6 +271,161 @@ def test_frozen_and_bounded_features_stay_where_they_must() -> None:
     np.testing.assert_array_equal(
         boundary(net, x, scale=[1, 0, 1, 0, 1]).distance, boundary(net, x, frozen=[1, 3]).distance
     )
+
+
+# ---------------------------------------------------------------- rounding, and how far it is looked
+
+
+def deep_network(layers: int) -> Network:
+    """Leaky throughout, so that a product of absolute weights grows without end, and decisions do not."""
+    rng = np.random.default_rng(1)
+    sizes = [4, *[8] * layers, 1]
+    weights = [rng.normal(size=(m, k)) * np.sqrt(2 / k) for k, m in pairwise(sizes)]
+    biases = [rng.normal(size=m) * 0.1 for m in sizes[1:]]
+    return network(weights, biases, lambda m: Activation.of_kind("leaky_relu", m, 0.2))
+
+
+@pytest.mark.parametrize("layers", [20, 40])
+def test_no_row_nearer_than_proved_is_decided_otherwise_on_deep_networks(layers: int) -> None:
+    net = deep_network(layers)
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(5, 4))
+    level = float(np.median(net.decision(rng.normal(size=(1000, 4)))))
+    r = boundary(net, x, level=level, budget=150 if layers < 40 else 1)
+    assert (r.step <= 1e-3 * np.abs(r.margin)).all()
+    assert np.isfinite(r.distance).all()
+    assert (Search.FOUND in r.status) == (layers < 40)
+    for i in range(len(x)):
+        ways = np.vstack([r.counterfactual[i] - x[i], rng.normal(size=(200, 4))])
+        ways /= length(ways, 2)[:, None]
+        far = np.linspace(0, 1, 501)[1:, None, None] * ways * r.distance[i]
+        hit = across(net, r, (x[i] + far).reshape(-1, 4), int(r.side[i])).reshape(500, -1)
+        assert length(far[hit], 2).min(initial=np.inf) >= r.lower_bound[i] * (1 - 1e-6)
+        # on the way to what was found, nothing earlier is
+        along = np.linspace(0, 1, 20_001)[1:, None] * (r.counterfactual[i] - x[i])
+        first = int(across(net, r, x[i] + along, int(r.side[i])).argmax())
+        assert length(along[first], 2) >= r.lower_bound[i] * (1 - 1e-6)
+
+
+def test_maps_of_deep_networks_keep_their_small_coefficients() -> None:
+    net = deep_network(40)
+    x = np.random.default_rng(5).normal(size=(5, 4))
+    patterns = net.patterns(x)
+    coef, _ = net.affine_maps(patterns)
+    geometry = Geometry(net, np.zeros(4), np.ones(4))
+    for bits, right in zip(patterns.bits(), coef, strict=True):
+        region = geometry.at(bits)
+        np.testing.assert_allclose(region.slope, right, rtol=1e-9)
+        assert len(region.bit) == net.n_bits  # no neuron is taken to stand still
+        assert region.inward.all()
+
+
+@NORMS
+def test_units_of_any_size(norm: float) -> None:
+    net, x = random_network((3, 7, 5, 1), seed=20, link="logit"), np.array([[0.2, -0.4, 0.3]])
+    right = boundary(net, x, norm=norm)
+    assert right.status[0] is Search.FOUND
+    fields = ("distance", "lower_bound", "distance_facet", "distance_model", "distance_boundary")
+    for size in (1e-170, 1e-9, 1e12, 1e100, 1e160):
+        r = boundary(net, x, norm=norm, scale=size)
+        assert r.status[0] is Search.FOUND
+        np.testing.assert_allclose(r.counterfactual, right.counterfactual, rtol=1e-6)
+        np.testing.assert_allclose(r.sensitivity, right.sensitivity * size, rtol=1e-9)
+        for field in fields:
+            np.testing.assert_allclose(getattr(r, field), getattr(right, field) / size, rtol=1e-6, err_msg=field)
+
+
+@NORMS
+def test_layers_whose_squares_are_beyond_float64(norm: float) -> None:
+    w = np.array([[1.0, 0.5], [-0.5, 1.0]])
+    x = np.array([[0.2, 0.3]])
+
+    def distances(one: float, two: float) -> BoundaryDistances:
+        last = one * two * -0.6 * np.ones(1)
+        return boundary(
+            network([one * w, two * np.ones((1, 2))], [np.zeros(2), last], link="logit"), x, norm=norm, budget=500
+        )
+
+    right = distances(1, 1)
+    assert right.status[0] is Search.FOUND
+    for sizes in ((1e-150, 1e-150), (1e150, 1e150), (1e-170, 1e160), (1e170, 1e-160)):
+        r = distances(*sizes)
+        assert r.status[0] is Search.FOUND, sizes
+        assert r.distance[0] == pytest.approx(right.distance[0], rel=1e-6)
+        assert r.lower_bound[0] == pytest.approx(right.distance[0], rel=1e-6)
+
+
+@NORMS
+def test_where_it_was_not_looked_nothing_is_claimed(norm: float) -> None:
+    steep = network([np.array([[1e-3]])], [np.zeros(1)])
+    r = boundary(steep, [[1.0]], norm=norm, level=2000.0)  # one linear model: it is looked without end
+    assert r.status[0] is Search.FOUND
+    assert r.distance[0] == pytest.approx(1_999_999, rel=1e-6)
+    assert r.distance_boundary[0] == pytest.approx(1_999_999, rel=1e-9)
+    bent = network([np.array([[1e-3]]), np.ones((1, 1))], [np.zeros(1), np.zeros(1)])
+    r = boundary(bent, [[1.0]], norm=norm, level=2000.0)
+    assert r.status[0] is Search.FAR
+    assert (r.distance[0], r.lower_bound[0]) == (np.inf, 1e6)
+    assert "nothing nearer than 1e+06" in " ".join(r.summary(0))
+    assert "larger `scale`" in r.summary(0)[-1 - len(r.notes)]
+    assert r.distance_boundary[0] == pytest.approx(1_999_999, rel=1e-9)
+    nearer = boundary(bent, [[1.0]], norm=norm, level=2000.0, scale=10)
+    assert nearer.status[0] is Search.FOUND
+    assert nearer.distance[0] == pytest.approx(199_999.9, rel=1e-6)
+
+
+@NORMS
+def test_what_cannot_be_reached_is_told_from_what_rounding_hides(norm: float) -> None:
+    statuses: list[Search] = []
+    for seed in range(20):
+        net = random_network((2, 4, 3, 1), seed=seed)
+        x = np.random.default_rng(seed).normal(size=(2, 2))
+        tried = net.decision(np.random.default_rng(0).normal(size=(20_000, 2)) * 30)[:, 0]
+        statuses += boundary(net, x, norm=norm, level=float(tried.min() - 0.1), budget=2000).status
+        boxed = boundary(net, x, norm=norm, level=float(tried.min() - 0.1), bounds=[(-50, 50)] * 2)
+        assert set(boxed.status) <= {Search.NONE, Search.FOUND}, seed
+    assert Search.UNDECIDED not in statuses
+    assert statuses.count(Search.FAR) >= 10
+    for x in ([[0.25]], [[0.3]], [[2.0]]):
+        assert boundary(SPECIMENS["abs"], x, norm=norm, level=0).status[0] is Search.FAR
+
+
+def test_neurons_that_rounding_leaves_open_are_given_both_pieces() -> None:
+    for seed in range(5):
+        net = random_network((2, 2, 2, 1), seed=seed)
+        geometry = Geometry(net, np.zeros(2), np.ones(2))
+        ends = np.full(2, np.inf)
+        walk = _Walk(geometry, Programs(-ends, ends, "2"), Target.of(net, 0.0, None), 1, 1.0, 1e6)
+        cells = walk._cells(np.zeros(4, dtype=bool), np.zeros(4, dtype=bool))
+        assert cells is not None
+        told = {tuple(cell.bits) for cell in cells}
+        x = np.random.default_rng(seed).normal(size=(5000, 2)) * 10
+        assert {tuple(bits) for bits in net.patterns(x).bits()} <= told
+        # where the first layer is off, the second does not move: it has one pattern there, and no other
+        assert len([bits for bits in told if not any(bits[:2])]) == 1
+    wide = random_network((2, 9, 1), seed=0)
+    walk = _Walk(Geometry(wide, np.zeros(2), np.ones(2)), walk.programs, walk.target, 1, 1.0, 1e6)
+    assert walk._cells(np.zeros(9, dtype=bool), np.zeros(9, dtype=bool)) is None
+
+
+def test_rows_at_the_level_are_proved_by_their_own_region_only() -> None:
+    net = random_network((3, 7, 5, 1), seed=20, link="logit")
+    x = np.random.default_rng(3).normal(size=(4, 3))
+    for i in range(4):
+        level = float(net.decision(x)[i, 0])
+        for moved in (level, level * (1 + 1e-15), level * (1 - 1e-15)):
+            r = boundary(net, x, level=moved, budget=300)
+            near = np.abs(r.margin) < 1e-13
+            assert near[i]
+            assert r.status[i] is Search.UNDECIDED
+            assert r.lower_bound[i] <= min(r.distance_facet[i], r.distance_model[i]) * (1 + 1e-9)
+            assert r.distance[i] < 1e-10
+            assert r.notes[-1].startswith("At the level, to rounding, is 1 of 4 rows")
+            assert all(s is not Search.UNDECIDED for s in np.array(r.status, dtype=object)[~near])
+    # where nothing moves at a row at the level, its region is proof
+    flat = network([np.array([[1.0]]), np.ones((1, 1))], [-np.ones(1), np.zeros(1)])
+    r = boundary(flat, [[0.0]], level=0)
+    assert (r.status[0], r.lower_bound[0]) == (Search.FOUND, pytest.approx(1, rel=1e-6))
 
 
 # ---------------------------------------------------------------- within the region
@@ -325,7 +500,7 @@ def test_distances_within_bounds_are_those_of_a_linear_program(norm: float) -> N
 def test_the_boundary_within_the_region(name: str, norm: float) -> None:
     net = SPECIMENS[name]
     x = rows_for(net, 30)[15:]
-    r = boundary(net, x, norm=norm, budget=0)
+    r = boundary(net, x, norm=norm, level=0, budget=0)
     coef, intercept = net.affine_maps(net.patterns(x))
     dual = {1: np.inf, 2: 2, np.inf: 1}[norm]
     for i in range(len(x)):
@@ -445,20 +620,119 @@ def test_tables_and_words() -> None:
     assert frame["changes"][i] == "; ".join(f"{net.feature_names[j]} {words}" for j, words in changes)
     for j, words in changes:
         before, after = (float(w.replace("−", "-").replace(",", "")) for w in words.split(" → "))
+        move = r.counterfactual[i, j] - r.x[i, j]
         assert before == pytest.approx(r.x[i, j], rel=6e-3)
-        assert after == pytest.approx(r.counterfactual[i, j], rel=6e-3)
-        assert before != after
+        assert 0 <= (after - r.counterfactual[i, j]) * np.sign(move) <= 0.1 * abs(move)
     lines = r.summary(i)
     assert lines[0].startswith(f"Row {i} is decided {frame['side'][i]}")
-    assert lines[-1] == Search.FOUND.value
+    told = ["Levels of 'town' stay as they are.", "Whole numbers move as if they were continuous: 'children'."]
+    assert lines[-3:] == [Search.FOUND.value, *told]
+    assert r.notes == tuple(told)
     assert any(f"Decided {frame['side_there'][i]} instead" in line for line in lines)
     assert frame["facet"][i] in lines[1]
     assert "neuron" in frame["facet"][i]
     assert f"{found.sum()} found" in repr(r)
     assert boundary(net, table, frozen=["age", "town", "children", "debt"]).summary(0)[1].startswith("Nothing that can")
-    alone = boundary(random_network((1, 3, 1), seed=1), [[0.5]])
+    alone = boundary(random_network((1, 3, 1), seed=1), [[0.5]], level=0)
     assert alone.side_name(0) in ("above 0", "not above 0")
     assert alone.unit == "units of the features"
+
+
+def test_one_other_feature_is_told_as_one() -> None:
+    w = np.array([[4.0, 3.0, 2.0, 1.0]])
+    r = boundary(network([w, np.ones((1, 1))], [np.ones(1), np.zeros(1)]), np.zeros((1, 4)), level=2, budget=0)
+    assert r.facet_in_words(0).endswith("; 1 other feature as it is)")
+    w = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    r = boundary(network([w, np.ones((1, 1))], [np.ones(1), np.zeros(1)]), np.zeros((1, 5)), level=2, budget=0)
+    assert r.facet_in_words(0).endswith("; 2 other features as they are)")
+
+
+def typed(r: BoundaryDistances, i: int) -> Any:
+    """The row with the numbers of its changes typed in."""
+    row = r.x[i].copy()
+    for j, words in r.changes(i):
+        row[j] = float(words.split(" → ")[1].replace("−", "-").replace(",", ""))
+    return row
+
+
+@NORMS
+def test_numbers_typed_from_the_words_change_the_decision(norm: float) -> None:
+    example = examples.home_lending()
+    net = load(example.model)
+    u = unwrap(net, example.train, example.target)
+    r = boundary(u, pd.DataFrame(u.sample.x[:40], columns=list(net.feature_names)), norm=norm, budget=400)
+    found = np.flatnonzero(np.isfinite(r.distance))
+    assert len(found) > 20
+    rows = np.array([typed(r, i) for i in found])
+    assert (net.decision(rows)[:, 0] > 0).tolist() == [not side for side in r.side[found]]
+    # few digits: the text is no longer than it has to be, nor far from what was found
+    texts = [words for i in found for _, words in r.changes(i)]
+    assert np.median([len(text) for text in texts]) < 20
+    scale = np.where(r.scale > 0, r.scale, 1)
+    assert np.median(length((rows - r.x[found]) / scale, norm) / r.distance[found]) < 1.1
+
+
+def test_numbers_in_words_stay_within_bounds_and_take_all_digits_where_they_must() -> None:
+    # beyond x + y = 1 by no more than y - x = 1e-9: a needle that hardly any decimal number is in
+    w = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]])
+    net = network([w, np.array([[1.0, -1e9, -1e9]])], [np.zeros(3), -np.ones(1)], link="logit")
+    r = boundary(net, [[0.1, 0.1]], bounds={0: (-1, 1), 1: (-1, 1)})
+    assert r.status[0] is Search.FOUND
+    assert net.decision(typed(r, 0)[None])[0, 0] > 0
+    for ends in (1 / 3, 0.123456789, 0.70000001):
+        line = network([np.array([[1.0, 1.0]])], [-np.array([ends])], link="logit")
+        r = boundary(line, [[0.0, 0.0]], bounds={"x0": (0, 2 * ends / 3), "x1": (0, ends / 2)})
+        row = typed(r, 0)
+        assert line.decision(row[None])[0, 0] > 0
+        assert row[0] <= 2 * ends / 3
+        assert row[1] <= ends / 2
+
+
+def test_counterfactuals_as_rows_of_the_users_table() -> None:
+    net, table = loans(), loan_table()
+    u = unwrap(net, table)
+    r = boundary(u, table)
+    rows = r.rows()
+    found = np.flatnonzero(np.isfinite(r.distance))
+    assert len(found) > 20
+    assert rows.index.tolist() == found.tolist()
+    assert list(rows.columns) == ["age", "town", "children", "debt"]
+    np.testing.assert_array_equal(net.features.encode(rows), r.counterfactual[found])
+    np.testing.assert_array_equal(net.decision(rows), r.decision_there[found])
+    assert rows["town"].tolist() == table["town"].iloc[found].tolist()
+    np.testing.assert_array_equal(rows["age"].isna(), table["age"].isna().iloc[found])
+    assert len(boundary(net, table, frozen=["age", "town", "children", "debt"]).rows()) == 0
+    with pytest.raises(ArgumentError, match=r"'age' must have one level, or no value; it has moved to a mixture"):
+        boundary(u, table, indicators=True).rows()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_levels_of_every_kind_find_their_way_back(known: bool) -> None:
+    items = (
+        Feature("a", "a"),
+        Feature("kind=B or C", "kind", "level", ("B", "C")),
+        Feature("kind other", "kind", "other", ("A", "B", "C")),
+        Feature("code=2", "code", "level", (2,)),
+        Feature("code=none", "code", "level", (np.nan,)),
+        Feature("ok", "ok", "level", (True,)),
+    )
+    levels = (("kind", ("A", "B", "C", "D")), ("code", (1, 2, np.nan)), ("ok", (False, True))) if known else ()
+    features = Features(items, ("a", "kind", "unused", "code", "ok"), True, levels)
+    net = replace(random_network((6, 5, 1), seed=4, link="logit"), features=features)
+    table = pd.DataFrame(
+        {
+            "a": np.linspace(-2, 2, 24),
+            "kind": ["A", "B", "C", "D"] * 6,
+            "unused": 1.0,
+            "code": [1, 2, np.nan] * 8,
+            "ok": [True] * 12 + [False] * 12,
+        }
+    )
+    r = boundary(net, table, bounds={"a": (-1e3, 1e3)})
+    rows = r.rows()
+    assert len(rows) > 5
+    np.testing.assert_array_equal(net.features.encode(rows), r.counterfactual[rows.index])
+    np.testing.assert_array_equal(net.decision(rows), r.decision_there[rows.index])
 
 
 def test_softmax_rows_are_decided_by_the_class_on_top() -> None:
@@ -483,6 +757,51 @@ def test_a_level_and_an_output_of_a_regression() -> None:
     np.testing.assert_array_equal(r.decision_there[found, 2] > 0.3, r.margin[found] <= 0)
 
 
+@pytest.mark.parametrize("link", ["identity", "log"])
+def test_a_regression_decides_nothing_until_a_level_is_named(link: Any) -> None:
+    net = random_network((3, 7, 6, 2), seed=5, link=link)
+    x = rows_for(net, 6)
+    calls: list[tuple[int, int]] = []
+    r = boundary(net, x, output=1, progress=lambda done, n: calls.append((done, n)))
+    assert calls[-1] == (6, 6)
+    given = boundary(net, x, output=1, level=0.0)
+    for field in ("distance_facet", "facet_neuron", "facet_normal", "sensitivity", "decision"):
+        np.testing.assert_array_equal(getattr(r, field), getattr(given, field))
+    for field in ("margin", "distance_model", "distance_boundary", "distance", "lower_bound", "counterfactual"):
+        assert np.isnan(getattr(r, field)).all(), field
+    assert np.isnan(r.level)
+    assert not r.decides
+    assert given.decides
+    assert (r.side == -1).all()
+    assert not r.inside.any()
+    assert set(r.status) == {Search.UNASKED}
+    assert repr(r) == "Boundary distances of 6 rows (norm 2): to facets only"
+    lines = r.summary(2)
+    assert lines[0].startswith(f"Row 2 has a decision of {r.decision[2, 1]:.4g}".replace("-", "−"))
+    assert ("a prediction of" in lines[0]) == (link == "log")
+    assert lines[1].startswith("Its region ends ")
+    assert "level" in lines[2]
+    assert "--threshold" in lines[2]
+    assert lines[2] == Search.UNASKED.value
+    assert len(lines) == 3
+    assert not any("decided" in line for line in lines[:2])
+    frame = r.to_frame()
+    assert set(frame["side"]) == set(frame["side_there"]) == set(frame["changes"]) == {""}
+    assert set(frame["status"]) == {"unasked"}
+    assert frame["distance_counterfactual"].isna().all()
+
+
+@pytest.mark.parametrize(("link", "prediction"), [("log", np.exp(0.5)), ("logit", 1 / (1 + np.exp(-0.5)))])
+def test_a_level_is_told_as_a_prediction_too(link: Any, prediction: float) -> None:
+    net = random_network((3, 7, 1), seed=5, link=link)
+    r = boundary(net, rows_for(net, 2), level=0.5)
+    assert r.summary(0)[1] == f"The level, a decision of 0.5, is a prediction of {prediction:.4g}."
+    plain = boundary(replace(net, link="identity"), rows_for(net, 2), level=0.5)
+    assert not any("prediction" in line for line in plain.summary(0))
+    far = boundary(net, rows_for(net, 1), level=1e4, budget=0)  # no exponential of it
+    assert not any("prediction" in line for line in far.summary(0))
+
+
 def test_progress_is_reported_and_rows_do_not_depend_on_each_other() -> None:
     net = SPECIMENS["one logit"]
     x = rows_for(net, 8)
@@ -505,6 +824,9 @@ def test_progress_is_reported_and_rows_do_not_depend_on_each_other() -> None:
         ({"scale": [1, -1, np.nan]}, r"scale is -1.0, nan for 'x1', 'x2'; expected finite numbers from 0"),
         ({"scale": "sd"}, r"scale is 'sd'; expected one number"),
         ({"frozen": "x1"}, r"frozen is 'x1'; expected a list of features: frozen=\['x1'\]"),
+        ({"frozen": 1}, r"frozen is 1; expected a list of features: frozen=\[1\]"),
+        ({"frozen": None}, r"frozen is None; expected a list of features: \(\) for none"),
+        ({"bounds": {"x1": (0, 1), 1: (0, 2)}}, r"bounds names 'x1' more than once"),
         ({"frozen": ["y"]}, r"'y' is no feature of this network"),
         ({"bounds": {"x1": (2, 1)}}, r"The bounds of 'x1' are \(2.0, 1.0\); the lowest comes first"),
         ({"bounds": {"x1": 2}}, r"The bounds of 'x1' are 2; expected \(lowest, highest\)"),
@@ -535,8 +857,17 @@ def test_things_that_are_no_network_or_no_rows() -> None:
         boundary(SPECIMENS["five classes"], np.zeros((1, 4)), level=1)
     with pytest.raises(ArgumentError, match=r"bounds names 'town', which has levels"):
         boundary(loans(), loan_table(), bounds={"town": (0, 1)})
-    with pytest.raises(ArgumentError, match=r"row is 9; there are 1 rows"):
-        boundary(net, np.zeros((1, 3)), budget=0).summary(9)
+    with pytest.raises(ArgumentError, match=r"bounds names 'town=A', an indicator, .* give indicators=True"):
+        boundary(loans(), loan_table(), bounds={"town=A": (0, 1)})
+    alone = boundary(net, np.zeros((1, 3)), budget=0)
+    for row in (9, -1, 0.5, "a", True, None):
+        wrong = row
+        with pytest.raises(ArgumentError, match=r"row is .*; there are 1 rows, so expected 0 to 0"):
+            alone.summary(wrong)
+    for most in (0, 1.5, "a"):
+        wrong = most
+        with pytest.raises(ArgumentError, match=r"most is .*; expected a whole number from 1"):
+            alone.summary(0, most=wrong)
 
 
 def test_units_of_any_size_and_neurons_that_never_move() -> None:

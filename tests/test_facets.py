@@ -335,7 +335,7 @@ def test_words_are_in_the_units_of_the_features() -> None:
     )
     net = Network(layers, Features.plain(4).renamed(names))
     r = regions.polytope(net, [5.0, 4.0, 3.0, 100.0])
-    assert r.words(0) == "loan_to_value + 0.17 loan_age ≤ 10.75 (1 other feature as they are)"
+    assert r.words(0) == "loan_to_value + 0.17 loan_age ≤ 10.75 (1 other feature as it is)"
     assert r.words(1) == "term ≤ 360"
     assert r.words(1, ["a", "b", "c", "months"]) == "months ≤ 360"
     frame = r.to_frame()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from relucidate.least_distances import Norm, Programs, norm_of
+from relucidate.least_distances import Norm, Programs, Reach, norm_of
 
 NORMS: tuple[Norm, ...] = ("1", "2", "inf")
 
@@ -69,6 +69,22 @@ def test_the_nearest_point_and_its_proof(norm: Norm, bounded: bool) -> None:
             point, bound = Programs(low, high, norm).nearest(A, b, 0.5 * size)
             assert bound >= 0.5 * size or point is not None
     assert 0 < none < 60
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_numbers_whose_squares_are_beyond_float64(norm: Norm) -> None:
+    t = np.random.default_rng(0).normal(size=(4, 3))
+    right = np.linalg.norm(t, ord={"1": 1, "2": 2, "inf": np.inf}[norm], axis=1)
+    sizes = np.array([1e-250, 1e-3, 1e160, 1e250])
+    np.testing.assert_allclose(norm_of(sizes[:, None] * t, norm), sizes * right, rtol=1e-14)
+    assert norm_of(np.array([0.0, np.inf, 1e200]), norm) == np.inf
+    assert norm_of(np.zeros(3), norm) == 0
+    bounds = np.full((1, 3), 0.9)
+    near, point = Reach(-bounds, bounds, norm).half_space(t[:1], np.array([1.0]))
+    for size in sizes:
+        far, there = Reach(-bounds, bounds, norm).half_space(size * t[:1], np.array([size]))
+        np.testing.assert_allclose(far, near, rtol=1e-12)
+        np.testing.assert_allclose(there, point, rtol=1e-12)
 
 
 @pytest.mark.parametrize("norm", NORMS)

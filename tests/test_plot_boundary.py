@@ -16,7 +16,7 @@ from relucidate import plot
 from relucidate.counterfactuals import BoundaryDistances, Search, boundary
 from relucidate.errors import ArgumentError
 from relucidate.unwrapping import unwrap
-from small_networks import random_network
+from small_networks import random_network, rows_for
 
 mpl.use("Agg")
 
@@ -121,7 +121,7 @@ def test_bars_are_the_changes() -> None:
 
 def test_without_a_sample_changes_are_in_units_of_the_scale() -> None:
     net = random_network((2, 4, 1), seed=3)
-    r = boundary(net, [[0.3, 0.2]], scale=[2.0, 5.0])
+    r = boundary(net, [[0.3, 0.2]], scale=[2.0, 5.0], level=0)
     ax = plot.boundary(r, axes())  # the only row
     assert ax.get_xlabel() == "change (units of the scale)"
     drawn = [p.get_width() for p in ax.patches]  # type: ignore[attr-defined]
@@ -153,6 +153,85 @@ def test_curves_are_the_shares_of_nearer_rows(name: str) -> None:
                 assert y[np.searchsorted(x, at, side="right") - 1] == pytest.approx((values <= at).mean())
     assert seen == len(r)
     assert (f"{unproved.sum()} of {len(r)} rows are not proved" in caption(ax)) == bool(unproved.any())
+
+
+@cache
+def of_regression(n: int) -> BoundaryDistances:
+    net = random_network((3, 7, 1), seed=5)
+    return boundary(unwrap(net, rows_for(net, 60)), rows_for(net, n))
+
+
+@pytest.mark.parametrize("n", [2, 3, 12, 19])
+def test_no_row_of_few_is_cut_off(n: int) -> None:
+    r = measured(n=40)
+    few = np.argsort(-r.distance_facet)[:n]
+    ax = plot.boundary(taken(r, few), axes())
+    assert "beyond" not in caption(ax)
+    finite = [v[few][np.isfinite(v[few])] for v in (r.distance_facet, r.distance)]
+    for panel in ax.child_axes:
+        assert panel.get_xlim()[1] > max(float(v.max()) for v in finite)  # to the right of the last step
+        for line in panel.lines:
+            assert np.asarray(line.get_xdata())[-1] == panel.get_xlim()[1]
+
+
+def taken(r: BoundaryDistances, rows: Any) -> BoundaryDistances:
+    """The same result of some of its rows."""
+    n = len(r)
+    arrays = {k: v[rows] for k, v in vars(r).items() if isinstance(v, np.ndarray) and len(v) == n and k != "scale"}
+    return replace(r, **arrays, status=tuple(r.status[i] for i in rows))
+
+
+def test_one_row_is_not_many() -> None:
+    r = measured()
+    far = replace(r, distance_facet=np.where(np.arange(40) == 7, 1e3, 0.01), distance=np.full(40, 0.02))
+    words = caption(plot.boundary(far, axes()))
+    assert "1 row has its nearest facet beyond" in words
+    assert "rows" not in words.split("1 row has")[1]
+    more = replace(far, distance=np.where(np.arange(40) < 2, 1e3, 0.02), status=(Search.BUDGET, *[Search.FOUND] * 39))
+    words = caption(plot.boundary(more, axes()))
+    assert "2 rows have their nearest other decision beyond" in words
+    assert "1 of 40 rows is not proved" in words
+    alone = replace(far, status=(Search.NONE, *[Search.FOUND] * 39))
+    assert "1 of 40 rows can reach no other decision" in caption(plot.boundary(alone, axes()))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("unproved", [True, False])
+def test_the_curves_have_a_legend(width: float, unproved: bool) -> None:
+    r = measured()
+    if not unproved:
+        r = replace(r, status=(Search.FOUND,) * len(r))
+    ax = plot.boundary(r, axes(width, 5.0))
+    legends = [part.get_legend() for part in all_axes(ax) if part.get_legend() is not None]
+    assert len(legends) == 1
+    key = {t.get_text(): h for t, h in zip(legends[0].get_texts(), legends[0].legend_handles, strict=True)}
+    assert list(key) == ["nearest facet", "nearest other decision", "least proved"][: 2 + unproved]
+    drawn = {(to_hex(line.get_color()), str(line.get_linestyle())) for p in ax.child_axes for line in p.lines}
+    assert {(to_hex(h.get_color()), str(h.get_linestyle())) for h in key.values()} == drawn  # type: ignore[union-attr]
+    assert_legible(ax)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("n", [1, 12])
+def test_a_regression_without_a_level_shows_facets_only(n: int, width: float) -> None:
+    r = of_regression(n)
+    ax = plot.boundary(r, axes(width, 5.0))
+    assert_legible(ax)
+    assert Search.UNASKED.value in caption(ax)
+    assert "decided" not in caption(ax).replace(Search.UNASKED.value, "")
+    if n == 1:
+        assert not ax.patches
+        assert not ax.lines
+        assert f"{r.distance_facet[0]:.3g} standard deviations away" in caption(ax)
+        assert "no level was given" in [t.get_text() for t in ax.texts]
+        assert not ax.axison  # no scale of changes that there are none of
+        return
+    [panel] = [part for part in ax.child_axes if part.lines]
+    assert panel.get_title(loc="left") == "12 rows"
+    [line] = panel.lines
+    at, share = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    np.testing.assert_array_equal(at[1:-1], np.sort(r.distance_facet[np.isfinite(r.distance_facet)]))
+    assert share[-1] == np.isfinite(r.distance_facet).mean()
 
 
 def test_what_is_left_out_is_told() -> None:

@@ -71,7 +71,7 @@ def _factor(value: float) -> str:
 
 def others_in_words(n: int) -> str:
     """Return how many features an equation leaves out, "" for none."""
-    return f"{n} other feature{'s' * (n != 1)} as they are" if n else ""
+    return f"{n} other feature{'s as they are' if n > 1 else ' as it is'}" if n else ""
 
 
 def neurons_in_words(net: Network, found: Iterable[tuple[int, int]]) -> str:

@@ -18,6 +18,7 @@ Norm = Literal["1", "2", "inf"]
 
 FAR = 1e6  # units of the scale, or times the size of the row in them: farther nothing is looked for
 SLACK = 1e-9  # of a distance, by which a point may lie beyond a wall
+_LARGE = 1e140  # numbers of which neither squares nor their sums, nor those of their inverses, leave float64
 _PENALTY = 1e5  # price of lying beyond a wall, in distances; see `Programs`
 
 
@@ -28,9 +29,19 @@ def norm_of(t: Floats, norm: Norm) -> Floats:
     """Return the norms of vectors (…, d)."""
     if t.shape[-1] == 0:
         return np.zeros(t.shape[:-1])
-    if norm == "2":
-        return np.asarray(np.sqrt((t * t).sum(axis=-1)))
-    return np.asarray(np.abs(t).sum(axis=-1) if norm == "1" else np.abs(t).max(axis=-1))
+    if norm != "2":
+        return np.asarray(np.abs(t).sum(axis=-1) if norm == "1" else np.abs(t).max(axis=-1))
+    size = np.asarray(np.sqrt(np.einsum("...i,...i->...", t, t)))  # which does not warn of what is mended below
+    if not (
+        size.min(initial=1.0) > 1 / _LARGE and size.max(initial=1.0) < _LARGE
+    ):  # squares may be beyond float64, or 0
+        odd = ~((size > 1 / _LARGE) & (size < _LARGE))
+        some = t[odd]
+        unit = np.abs(some).max(axis=-1, keepdims=True)
+        unit = np.where((unit > 0) & (unit < np.inf), unit, 1.0)
+        some = some / unit
+        size[odd] = unit[..., 0] * np.sqrt(np.einsum("...i,...i->...", some, some))
+    return size
 
 
 DUAL: dict[Norm, Norm] = {"1": "inf", "2": "2", "inf": "1"}
@@ -87,6 +98,9 @@ class Reach:
 
     def _level(self, c: Floats, cap: Floats, g: Floats) -> Floats:
         """Return moves >= 0 with ``c @ t = g`` of the least norm: all rise together until each meets its cap."""
+        if self.norm == "2":  # in units of the largest, since squares may leave float64
+            unit = np.ldexp(1.0, np.frexp(c.max(axis=1))[1] - 1)
+            c, g = c / unit[:, None], g / unit
         q, knot = (c * c, np.where(c > 0, cap / c, np.inf)) if self.norm == "2" else (c, np.where(c > 0, cap, np.inf))
         order = np.argsort(knot, axis=1, kind="stable")
         ks, qs = np.take_along_axis(knot, order, 1), np.take_along_axis(q, order, 1)
@@ -261,7 +275,7 @@ def _by_nnls(A: Floats, b: Floats, low: Floats, high: Floats, roughly: bool = Fa
     eye = np.eye(d)
     A = np.concatenate([A, -eye[up], eye[down]])
     b = np.concatenate([b, -high[up], low[down]])
-    length = np.sqrt(1 + b * b)
+    length = np.hypot(1.0, b)
     system, wanted = np.vstack([A.T, b]) / length, np.zeros(d + 1)
     wanted[-1] = 1.0
     try:

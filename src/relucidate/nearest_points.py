@@ -5,19 +5,19 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from relucidate.errors import ArgumentError, clipped
-from relucidate.exact import Bounds, U, thresholds
+from relucidate.exact import U
 from relucidate.layers import Bools, Floats, is_sparse
 from relucidate.least_distances import DUAL, FAR, Integers, Norm, Programs, Reach, norm_of
 from relucidate.network import Network
 from relucidate.relaxing import Parts, Relaxation
 
 STEP = 1e-7  # of the way of a decision to the level: so far beyond the level counts as across
+LARGE = 1e-3  # of the way: a step that is larger, for rounding, says little of what lies nearer
 _SAME = 1e-6  # relative gap between the best point found and the proved bound, up to which they count as equal
 _NARROWEST = 64  # times the first ball fits into one that reaches the first point found
 _WIDER = 2.0  # the second ball against the first; the next is wider by the square of that, and so on
@@ -25,15 +25,19 @@ _TOGETHER = 32  # parts cut at once
 _FIRST = 64  # programs solved to see whether they end parts
 _HOPE = 8  # more of them for each part that one ended
 _TRIES = 20  # steps of the first guess
+_CELLS = 32  # regions that a part may consist of, with neurons at a breakpoint to rounding, to be looked at one by one
 
 
 class Search(Enum):
     """How the search for the nearest row decided otherwise ended, with what to do about it."""
 
-    FOUND = "The nearest one is found: no point nearer is decided otherwise."
-    NONE = "Nothing that can be reached is decided otherwise: widen `bounds`, or let more features move."
+    FOUND = "The nearest one is found: no point nearer is beyond the level."
+    NONE = "Nothing that can be reached is beyond the level: widen `bounds`, or let more features move."
+    FAR = "Nothing nearer than `lower_bound` is beyond the level, and farther was not looked: give a larger `scale`."
     BUDGET = "The budget was reached before the nearest one was proved: raise `budget`, or freeze or bound features."
-    UNDECIDED = "Rounding hides whether something nearer is decided otherwise: trust `lower_bound`, and give a `scale`."
+    UNDECIDED = "Rounding hides whether something nearer is beyond the level: trust `lower_bound`."
+    SKIPPED = "It was not searched for, since `budget` is 0: give a `budget`."
+    UNASKED = "A regression decides nothing until a level is named: give `level`, on the command line --threshold."
 
 
 # ---------------------------------------------------------------- what is aimed at
@@ -88,6 +92,10 @@ class Target:
 
 # ---------------------------------------------------------------- regions
 
+_Held = tuple[
+    Floats, Floats, Floats, Floats
+]  # map and constant of a layer's preactivations, slopes and offsets in force
+
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -97,6 +105,8 @@ class Region:
     ----------
     bits : (n_bits,). bit : (B,) of each wall. layer, neuron : (B,).
     stuck : bits of neurons that are at their breakpoint throughout. slope : (n_outputs, d), value : (n_outputs,).
+    inside : (n_bits,) how far neurons that do not move at all are on their bit's side of the breakpoint, in what rounding may
+        change; 0 for others.
     """
 
     bits: Bools
@@ -108,6 +118,12 @@ class Region:
     stuck: Integers
     slope: Floats
     value: Floats
+    inside: Floats
+
+    @property
+    def empty(self) -> bool:
+        """Whether a neuron that does not move is on the wrong side, by more than coefficients that rounding hid may reach."""
+        return bool((self.inside < -FAR).any())
 
 
 class Geometry:
@@ -134,6 +150,63 @@ class Geometry:
         for magnitude in self.magnitude[1:]:
             slope = magnitude @ slope
         return float(norm_of(np.asarray(slope), DUAL[norm]).max(initial=0.0))
+
+    def rounding(self, bits: Bools) -> float:
+        """Return how much rounding may change decisions at the origin, which has the pattern.
+
+        Notes
+        -----
+        A neuron that is at its breakpoint to rounding passes it on as its steepest piece does.
+        """
+        held: list[_Held] = []
+        c, start = self.constant, 0
+        for i, layer in enumerate(self.network.layers):
+            c = np.asarray(layer.weight @ c) + layer.bias if i else c
+            a, (neuron, k) = layer.activation, layer.activation.switches
+            stop = start + len(neuron)
+            slopes, offsets = (p[0] for p in a.pieces_in_force(bits[None, start:stop]))
+            held.append((np.zeros((len(c), 0)), c, slopes, offsets))
+            error = self._rounding(held)[1]
+            close = np.abs(c[neuron] - a.breakpoints[neuron, k]) <= error[neuron]
+            value = slopes * c + offsets
+            slopes = slopes.copy()
+            slopes[neuron[close]] = np.abs(a.slopes[neuron[close]]).max(axis=1)
+            held[-1] = held[-1][0], c, slopes, offsets
+            c, start = value, stop
+        return float(error.max(initial=0.0))
+
+    def _rounding(self, held: list[_Held]) -> tuple[Floats, Floats]:
+        """Return how much rounding may have changed the map (m, d) and the constant (m,) of the last of some layers.
+
+        Notes
+        -----
+        To first order: what each layer adds, by the maps from there on. Products of weights without signs, which are less work,
+        grow with each layer beyond all measure.
+        """
+        layers = self.network.layers
+        last = len(held) - 1
+        total_v, total_c = self._added(held, last)
+        pull: Any = None
+        for k in range(last - 1, -1, -1):
+            weight: Any = layers[k + 1].weight
+            if pull is None:
+                pull = weight.toarray() if is_sparse(weight) else weight
+            else:
+                pull = np.asarray(pull @ weight)
+            pull = pull * held[k][2]
+            added_v, added_c = self._added(held, k)
+            total_v, total_c = total_v + np.abs(pull) @ added_v, total_c + np.abs(pull) @ added_c
+        return 2 * total_v, 2 * total_c
+
+    def _added(self, held: list[_Held], k: int) -> tuple[Floats, Floats]:
+        layer = self.network.layers[k]
+        unit = (layer.weight.shape[1] + 6) * U
+        if k == 0:
+            d = held[0][0].shape[1]
+            return unit * self.size[:, :d], unit * self.constant_size
+        v, c, slopes, offsets = held[k - 1]
+        size = self.magnitude[k] @ (np.abs(slopes * c) + np.abs(offsets)) + np.abs(layer.bias)
+        return unit * np.asarray(self.magnitude[k] @ np.abs(slopes[:, None] * v)), unit * np.asarray(size)
 
     def relaxation(self, reach: Reach, target: Target, side: int, step: float) -> Relaxation:
         """Return the bounds of parts around the origin, of what is decided otherwise by a step."""
@@ -173,8 +246,10 @@ class Geometry:
         """
         v, c, sv, sc = self.map, self.constant, self.size, self.constant_size
         layers, bits = self.network.layers, bits.copy()
+        held: list[_Held] = []
         walls: list[tuple[Any, ...]] = []
         stuck: list[Integers] = [np.zeros(0, dtype=np.intp)]
+        inside = np.zeros(len(bits))
         start, terms = 0, 2 + self.network.n_features
         for i, layer in enumerate(layers):
             if i:
@@ -182,15 +257,23 @@ class Geometry:
                 v, c = np.asarray(weight @ v), weight @ c + layer.bias
                 sv, sc = np.asarray(self.magnitude[i] @ sv), self.magnitude[i] @ sc + np.abs(layer.bias)
                 terms += weight.shape[1] + 2
-            v = np.where(np.abs(v) > 4 * terms * U * sv, v, 0.0)
-            if i == len(layers) - 1:
-                break
             activation = layer.activation
             neuron, k = activation.switches
+            at_0 = np.abs(v) <= 4 * terms * U * sv
+            gap = c[neuron] - activation.breakpoints[neuron, k]
+            rounding = 4 * terms * U * (sc[neuron] + np.abs(activation.breakpoints[neuron, k]))
+            close = np.abs(gap) <= rounding
+            if i and (v[at_0].any() or close.any()):
+                held.append((v, c, np.ones(len(c)), np.zeros(len(c))))
+                error_v, error_c = self._rounding(held)
+                held.pop()
+                at_0 &= np.abs(v) <= error_v
+                close &= np.abs(gap) <= error_c[neuron] + 4 * U * np.abs(activation.breakpoints[neuron, k])
+            v = np.where(at_0, 0.0, v)
+            if i == len(layers) - 1:
+                break
             stop = start + len(neuron)
             place = np.arange(start, stop)
-            gap = c[neuron] - activation.breakpoints[neuron, k]
-            close = np.abs(gap) <= 4 * terms * U * (sc[neuron] + np.abs(activation.breakpoints[neuron, k]))
             normal = v[neuron]
             if way is not None:
                 at = close if tied is None else np.isin(place, tied)
@@ -200,10 +283,12 @@ class Geometry:
             sign = np.where(bits[start:stop], 1.0, -1.0)
             real = normal.any(axis=1)
             stuck.append(place[~real & close])
+            inside[place[~real]] = (sign * gap / np.maximum(rounding, np.finfo(float).tiny))[~real]
             walls.append(
                 (sign[real, None] * normal[real], (sign * gap)[real], place[real], np.full(real.sum(), i), neuron[real])
             )
             slopes, offsets = activation.pieces_in_force(bits[None, start:stop])
+            held.append((v, c, slopes[0], offsets[0]))
             v, c = slopes[0][:, None] * v, slopes[0] * c + offsets[0]
             sv, sc = np.abs(slopes[0])[:, None] * sv, np.abs(slopes[0]) * sc + np.abs(offsets[0])
             start = stop
@@ -215,7 +300,7 @@ class Geometry:
             none,
             none,
         ]
-        return Region(bits, parts[0], parts[1], parts[2], parts[3], parts[4], np.concatenate(stuck), v, c)
+        return Region(bits, parts[0], parts[1], parts[2], parts[3], parts[4], np.concatenate(stuck), v, c, inside)
 
 
 # ---------------------------------------------------------------- walking across regions
@@ -223,13 +308,14 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search found. point : (d,), NaN if nothing. distance : inf if nothing."""
+    """What a search found. point : (d,), NaN if nothing. distance : inf if nothing. step : beyond the level, see `Walks`."""
 
     point: Floats
     distance: float
     bound: float
     parts: int
     status: Search
+    step: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,35 +327,45 @@ class Walks:
     norm: Norm
     budget: int
 
-    @cached_property
-    def _rounding(self) -> tuple[Bounds, ...]:
-        return tuple(Bounds(layer) for layer in self.network.layers)
+    def nearest(
+        self, x: Floats, scale: Floats, low: Floats, high: Floats, decision: Floats, side: int, far: float = FAR
+    ) -> Found:
+        """Return what the search from one row x (d,) finds between low and high (d,).
 
-    def nearest(self, x: Floats, scale: Floats, low: Floats, high: Floats, decision: Floats, side: int) -> Found:
-        """Return what the search from one row x (d,) finds between low and high (d,)."""
+        Parameters
+        ----------
+        far : no farther than this, or than so many times the row, is looked.
+
+        Notes
+        -----
+        What is proved is proved of points beyond the level by a step. Where rounding makes that no small part of the way to
+        the level, what lies beyond by less may be nearer: then only what holds without a step is kept.
+        """
         free = (low < x) | (high > x)
         margin = float(np.abs(self.target.sides(decision[None])[1][0]))
-        error = float(thresholds(self._rounding, np.abs(x))[-1].max())
-        step = STEP * (margin if np.isfinite(margin) else 0.0) + 4 * error
         walk = _Walk(
             geometry=Geometry(self.network, x, scale, free),
             programs=Programs(((low - x) / scale)[free], ((high - x) / scale)[free], self.norm),
             target=self.target,
             side=side,
-            step=step,
-            far=FAR * max(1.0, float(np.abs(x / scale).max(initial=0.0))),
+            margin=margin if np.isfinite(margin) else 0.0,
+            far=max(far, FAR * float(np.abs(x / scale).max(initial=0.0))),
         )
-        status = walk.run(self.budget)
-        point = np.full(len(x), np.nan)
-        bound = walk.bound
-        if walk.move is None:
-            return Found(point, np.inf, bound, walk.parts, status)
-        point = x.copy()
-        point[free] = np.clip(x[free] + scale[free] * walk.move, low[free], high[free])
-        distance = float(norm_of((point - x) / scale, self.norm))
-        if not self.target.across(self.network.trace(point[None], patterns=False).decision[0], side):
-            return Found(np.full(len(x), np.nan), np.inf, bound, walk.parts, Search.UNDECIDED)
-        return Found(point, distance, min(bound, distance), walk.parts, status)
+        status, none = walk.run(self.budget), np.full(len(x), np.nan)
+        point, distance, bound = none, np.inf, walk.bound
+        if walk.step > LARGE * margin:
+            bound = min(bound, walk.sure)
+        if walk.move is not None:
+            point = x.copy()
+            point[free] = np.clip(x[free] + scale[free] * walk.move, low[free], high[free])
+            distance = float(norm_of((point - x) / scale, self.norm))
+            if not self.target.across(self.network.trace(point[None], patterns=False).decision[0], side):
+                return Found(none, np.inf, bound, walk.parts, Search.UNDECIDED, walk.step)
+            bound = min(bound, distance)
+        proved = walk.bound if status is Search.FAR else distance * (1 - _SAME)
+        if status is not Search.BUDGET and bound < min(walk.bound, proved):
+            status = Search.UNDECIDED
+        return Found(point, distance, bound, walk.parts, status, walk.step)
 
 
 class _Walk:
@@ -277,7 +373,7 @@ class _Walk:
 
     Parameters
     ----------
-    step : of the decision, beyond the level. far : no t longer than this is looked for.
+    margin : of the row, 0 if nothing competes. far : no t longer than this is looked for.
 
     Notes
     -----
@@ -287,10 +383,12 @@ class _Walk:
     """
 
     def __init__(
-        self, geometry: Geometry, programs: Programs, target: Target, side: int, step: float, far: float
+        self, geometry: Geometry, programs: Programs, target: Target, side: int, margin: float, far: float
     ) -> None:
         self.geometry, self.programs, self.target = geometry, programs, target
-        self.side, self.step, self.far = side, step, far
+        self.side, self.margin, self.far = side, margin, far
+        self.step = 0.0  # of the decision, beyond the level
+        self.sure = 0.0  # what is proved without a step
         self.move: Floats | None = None
         self.best = np.inf
         self.bound = 0.0
@@ -301,11 +399,13 @@ class _Walk:
 
     def run(self, budget: int) -> Search:
         """Search, and return how it ended."""
-        if not budget:
-            return Search.BUDGET
         start = self.geometry.at(np.zeros(self.geometry.network.n_bits, dtype=bool), way=self._probe)
-        # a row exactly at the level has no margin, and may have no rounding
-        self.step = max(self.step, 1e-5 * STEP * self.geometry.steepest(self.programs.norm), np.finfo(float).tiny)
+        self.step = STEP * self.margin + 4 * self.geometry.rounding(start.bits)
+        if self.step == 0:  # a row exactly at the level has no margin, and may have no rounding
+            self.step = 1e-5 * STEP * self.geometry.steepest(self.programs.norm)
+        self.step = max(self.step, np.finfo(float).tiny)
+        if not len(start.inward):  # one region is all there is
+            self.far = np.inf
         self._guess(start)
         if self.move is None:
             self._descend()
@@ -313,8 +413,11 @@ class _Walk:
         lines, rests = self._lines(start)
         model = float(self.programs.one_wall(lines, rests).min(initial=np.inf))
         walls = self.programs.one_wall(-start.inward, start.slack)
-        self.bound = min(model, float(walls.min(initial=np.inf)), self.best)
-        if len(lines) == 0 or not self.geometry.network.n_bits:
+        wall = float(walls.min(initial=np.inf))
+        self.bound = min(model, wall, self.best)
+        steep = lines.any(axis=1)  # where the decision is the same everywhere, a row at the level stays there
+        self.sure = min(float(self.programs.one_wall(lines[steep], rests[steep] - self.step).min(initial=np.inf)), wall)
+        if len(lines) == 0 or not len(start.inward):
             self.parts = 1
             self._cross(start)
             return self._ended()
@@ -381,11 +484,14 @@ class _Walk:
         """Return how a search ended that has looked everywhere."""
         self.bound = max(self.bound, min(self._floor, self._within))
         corner = np.maximum(-self.programs.low, self.programs.high)
-        # beyond what is looked for, nothing is proved, unless nothing lies there
-        if self.move is None and self._floor == np.inf and float(norm_of(corner, self.programs.norm)) <= self.far:
+        if self.move is None and self._floor == np.inf:
+            # beyond what is looked for, nothing is proved, unless nothing lies there
+            if float(norm_of(corner, self.programs.norm)) > self.far:
+                return Search.FAR
             self.bound = np.inf
+            return Search.NONE
         if self.move is None:
-            return Search.NONE if self._floor == np.inf else Search.UNDECIDED
+            return Search.UNDECIDED
         return Search.FOUND if self.best <= self.bound * (1 + _SAME) + 1e-300 else Search.UNDECIDED
 
     @property
@@ -420,19 +526,40 @@ class _Walk:
 
         Notes
         -----
-        Neurons that are at a breakpoint to rounding have no wall; which piece they are given changes the decision by no more
-        than rounding may, which the line gives way by.
+        Neurons that are at a breakpoint to rounding are given both pieces in turn. Where these are too many they have no wall;
+        which piece they are given changes the decision by no more than rounding may, which the line gives way by.
         """
         low, high, side = part.low[0, relaxation.neuron], part.high[0, relaxation.neuron], part.side[0]
         bits = np.where(side != 0, side > 0, low + high > 2 * relaxation.at)
         sure = (side != 0) | (low >= relaxation.at) | (high <= relaxation.at)
-        region = self.geometry.at(bits)
-        lines, rest = self._lines(region)
-        k, walls = int(part.rival[0]), sure[region.bit]
-        if not sure.all():
-            give = 8 * len(relaxation.layers) * float(relaxation.error_there[k])
-            self._solve(lines[k], float(rest[k]) - give, region.inward[walls], region.slack[walls])
-        self._solve(lines[k], float(rest[k]), region.inward[walls], region.slack[walls])
+        k, cells = int(part.rival[0]), self._cells(bits, sure)
+        for region in cells or ():
+            lines, rest = self._lines(region)
+            self._solve(lines[k], float(rest[k]), region.inward, region.slack)
+        if cells is None:
+            region = self.geometry.at(bits)
+            lines, rest = self._lines(region)
+            walls = sure[region.bit]
+            for give in (8 * len(relaxation.layers) * float(relaxation.error_there[k]), 0.0):
+                self._solve(lines[k], float(rest[k]) - give, region.inward[walls], region.slack[walls])
+
+    def _cells(self, bits: Bools, sure: Bools) -> list[Region] | None:
+        """Return the regions that bits which are not sure make, None if there are too many."""
+        cells = [self.geometry.at(bits)]
+        for p in np.flatnonzero(~sure):  # what a neuron does depends on the bits of layers before it only
+            for n, region in enumerate(cells[:]):
+                walled, wrong = bool((region.bit == p).any()), bool(region.inside[p] < 0)
+                if not walled and not wrong:
+                    continue
+                other = region.bits.copy()
+                other[p] ^= True
+                if wrong:
+                    cells[n] = self.geometry.at(other)
+                elif len(cells) >= _CELLS:
+                    return None
+                else:
+                    cells.append(self.geometry.at(other))
+        return [region for region in cells if not region.empty]
 
     def _across(self, point: Floats) -> bool:
         """Return whether a point is decided otherwise; by half the step, since a program meets the step to rounding."""

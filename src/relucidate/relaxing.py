@@ -248,12 +248,13 @@ class Relaxation:
         depth = np.minimum(offset[rows] / size[rows] * (1 - self._unit), r)[:, None]
         most = out[rows]
         if self.norm == "2":
-            along = (a @ unit[:, :, None])[..., 0]
-            square = (a * a).sum(axis=2)
+            length = most / r if self.reach.is_free else norm_of(a, "2")
+            along = (a @ unit[:, :, None])[..., 0] / np.where(length > 0, length, 1.0)
             # what is left of a vector less its part along another has lost digits: allow for that
-            rest = np.sqrt(np.maximum(square - along**2, 0.0) + self._unit * square)
-            cap = depth * along + np.sqrt(np.maximum(r * r - depth**2, 0.0)) * rest
-            most = np.where(along * r >= depth * np.sqrt(square), most, np.minimum(most, cap))
+            rest = np.sqrt(np.maximum(1 - along**2, 0.0) + self._unit)
+            part = depth / r
+            cap = length * r * (part * along + np.sqrt((1 - part) * (1 + part)) * rest)
+            most = np.where(along * r >= depth, most, np.minimum(most, cap))
         if self.norm != "2" or not self.reach.is_free:
             length = norm_of(a, DUAL[self.norm])
             for share in _SHARES:
