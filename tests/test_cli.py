@@ -15,7 +15,11 @@ import pandas as pd
 import pytest
 
 import relucidate as rl
+from relucidate.cli_parts import _counted, spoken
+from relucidate.cli_views import printed
 from relucidate.examples import home_lending
+from relucidate.unwrapping import Progress
+from small_networks import random_network
 
 LOANS = home_lending()
 MODEL, TRAIN, TEST = str(LOANS.model), str(LOANS.train), str(LOANS.test)
@@ -171,3 +175,112 @@ def test_kill_leaves_nothing_under_the_final_name(long_run):
     child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL
     assert not (folder / "out").exists()
+
+
+def test_tables_fit_the_terminal(monkeypatch):
+    frame = pd.DataFrame({f"column_{i}": np.arange(40) for i in range(9)})
+    everything = printed(frame)
+    assert "column_8" in everything
+    assert everything.endswith("… and 10 more rows: -o table.csv writes all")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = printed(frame).splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert lines[0].split() == ["column_0", "column_1", "column_2", "column_3"]
+    assert lines[-1] == "… and 5 more columns, 10 more rows: -o table.csv writes all"
+    monkeypatch.setenv("COLUMNS", "3")
+    assert printed(frame.head(3)).splitlines()[-1] == "… and 8 more columns: -o table.csv writes all"
+    monkeypatch.setenv("COLUMNS", "500")
+    assert printed(frame) == everything
+
+
+def test_progress_is_counted_in_rows():
+    p = Progress(24_000, None, 7_782, 10)
+    assert _counted(p) == {"description": "7,782 regions", "rows": "24,000 rows"}
+    assert _counted(Progress(1, 30_000, 1, 10)) == {"description": "1 region", "rows": "1 of 30,000 rows"}
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("out exists; say overwrite=True to replace it.", "out exists; say --overwrite to replace it."),
+        ("load the model with link='identity'.", "load the model with --link identity."),
+        ("sample_weight must be finite", "--weight must be finite"),
+        ("Give feature_names when", "Give --features when"),
+        ("'sample_weight' and 'a link=b' are columns", "'sample_weight' and 'a link=b' are columns"),
+        ("the network's rows: sample_weight isn't", "the network's rows: --weight isn't"),
+        ("Ask for partial_dependence, which", "Ask for partial-dependence, which"),
+        ("Take integrated_gradients, or allow it: max_players=18.", "Take integrated-gradients."),
+        ("Give output= the tensor", "Give --output the tensor"),
+    ],
+)
+def test_errors_speak_of_options(python, shell):
+    assert spoken(python) == shell
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 2]}', '[{"a": 1}]', " [[1, 2]]", '{ "a": 1}\n{"a": 2}\n'])
+def test_json_is_no_table(text, tmp_path):
+    (tmp_path / "t.json").write_text(text)
+    message = run("unwrap", MODEL, "t.json", "-o", "out", cwd=tmp_path, code=2).stderr
+    assert "t.json is JSON; expected Parquet or CSV" in message
+
+
+def test_names_in_brackets_are_no_json(tmp_path):
+    for header in ("[a],b", '"{a}",b', "{a},b"):
+        (tmp_path / "t.csv").write_text(f"{header}\n1,2\n")
+        assert len(rl.unwrap(random_network([2, 3, 1]), tmp_path / "t.csv").sample.x) == 1
+
+
+def test_onnxruntime_sends_nothing(tmp_path):
+    pytest.importorskip("onnxruntime")
+    script = "from relucidate.cli import main; main()"
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | {"HOME": "/proc/x"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "inspect", MODEL],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "equals onnxruntime" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    pd.read_parquet(TRAIN).to_csv(tmp_path / "rows.csv", index=False)
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000)); "
+    start = "import sys; sys.dont_write_bytecode = True; from relucidate.cli import main; main()"
+    cases = [
+        ("null", ("diagnose", "reliability", MODEL, "rows.csv", "-q", "-o", "x.png"), "temporary file in"),
+        ("null", ("diagnose", "reliability", MODEL, TRAIN, "-q", "-o", "x.pdf"), "x.pdf could not be completed"),
+        ("null", ("diagnose", "reliability", MODEL, TRAIN, "-q", "-o", "x.png"), "x.png could not be completed"),
+        ("full", ("inspect", MODEL, "--json"), "No space left"),
+    ]
+    for device, arguments, words in cases:
+        with open(f"/dev/{device}", "w") as stdout:
+            done = subprocess.run(
+                [sys.executable, "-c", ("" if device == "full" else limited) + start, *arguments],
+                cwd=tmp_path,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert words in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_who_has_enough_ends_it(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "relucidate", "inspect", MODEL], cwd=tmp_path, stdout=write, stderr=subprocess.PIPE,
+        text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -16,9 +16,10 @@ from sklearn.preprocessing import OneHotEncoder
 from typer.testing import CliRunner
 
 import relucidate as rl
-from relucidate import plot
+from relucidate import plot, shapley_values
 from relucidate.cli import app
 from relucidate.cli_interpret import _VIEWS, View
+from relucidate.cli_parts import spoken
 from relucidate.examples import home_lending
 
 LOANS = home_lending()
@@ -176,6 +177,52 @@ def test_a_row_is_explained_in_words(data: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(frame.loc[frame["row"] == 5, "effect"], coef * x, rtol=1e-9)
 
 
+def test_several_rows_have_a_picture_each_and_their_attributions(
+    data: str, wines: tuple[str, str], tmp_path: Path
+) -> None:
+    png, csv = tmp_path / "why.png", tmp_path / "why.csv"
+    command = ("explain", str(LOANS.model), data, "--row", "17", "--row", "5")
+    printed = run(*command, "--baseline", "mean", "-o", str(png), "-o", str(csv))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["why-17.png", "why-5.png", "why.csv"]
+    assert "why-17.png" in printed.splitlines()[-1]
+    u = rl.unwrap(rl.load(LOANS.model), data)
+    rows = pd.read_parquet(data).iloc[[17, 5]]
+    expected = rl.interpret.integrated_gradients(u, rows, "mean").to_frame()["attribution"]
+    np.testing.assert_allclose(pd.read_csv(csv)["attribution"], expected, atol=1e-12)
+    assert "why-17.png exists" in failed(*command, "-o", str(png))
+    run("explain", str(LOANS.model), data, "--row", "5", "-q", "-o", str(png))
+    assert png.read_bytes() == (tmp_path / "why-5.png").read_bytes() != (tmp_path / "why-17.png").read_bytes()
+    # indicators have attributions of their own, which add up to those of their column
+    out = tmp_path / "wines.csv"
+    run("explain", *wines, "--row", "3", "--baseline", "mean", "--of", "2", "-q", "-o", str(out))
+    net = rl.load(wines[0])
+    table = pd.read_csv(wines[1])
+    found = rl.interpret.integrated_gradients(rl.unwrap(net, table), table.iloc[[3]], "mean").to_frame()
+    frame = pd.read_csv(out)
+    whole = found.query("output == '2'")["attribution"].sum()
+    assert len(frame) == 3
+    np.testing.assert_allclose(frame["attribution"].sum(), whole, atol=1e-12)
+
+
+def test_importance_of_one_output_is_headlined_as_such(wines: tuple[str, str]) -> None:
+    u = rl.unwrap(rl.load(wines[0]), wines[1])
+    share = rl.interpret.importance(u).share
+    assert np.ptp(share[:, 0]) > 0.01
+    for k, output in enumerate("123"):
+        first = run("interpret", "importance", *wines, "--of", output).splitlines()[0]
+        assert f" for '{output}' (" in first
+        best = int(share[k].argmax())
+        assert f": '{('age', 'soil')[best]}' {share[k, best]:.1%}" in first
+
+
+def test_errors_speak_of_the_rows_and_options_of_the_command(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapley_values, "_seconds", lambda game, row: 1.0)
+    monkeypatch.setattr(shapley_values, "FREE", 3)
+    message = failed("interpret", "shapley", str(LOANS.model), data, "--row", "17")
+    assert re.match(r"Row 17 and a background row differ in \d+ of \d+ columns, and that takes too long", message)
+    assert spoken(message).endswith("Take integrated-gradients, which is exact for any number of features.")
+
+
 def test_an_existing_file_is_kept(data: str, tmp_path: Path) -> None:
     out = tmp_path / "mine.csv"
     out.write_text("mine")
@@ -250,7 +297,17 @@ def test_what_makes_no_sense_is_refused(data: str, tmp_path: Path) -> None:
         (("interpret", "importance", model, data, "-o", str(tmp_path / "no" / "x.png")), "there is no folder"),
         (("interpret", "path", model, data, "--row", "1", "--row", "2", "--baseline", "4"), "A path has one start"),
         (("interpret", "stability", model, data, "--against", model), "compared with itself"),
-        (("report", model, data, "-o", data), "is read by this command"),
+        (("report", model, data, "-o", str(tmp_path / "x.pdf")), "expected a name that ends in .html"),
+        (("report", model, data, "-o", str(tmp_path / "x.html"), "--expect", "credit_scor=+"), "'credit_score'"),
+        (("interpret", "importance", model, data, "-t", "DEFAUL"), "--target is 'DEFAUL', and " + data),
+        (("interpret", "importance", model, data, "-t", "def"), "Did you mean 'default'?"),
+        (("interpret", "importance", model, data, "--weight", "q"), "--weight is 'q', and"),
+        (("interpret", "importance", model, data, "--output", "third"), "Did you mean --of third?"),
+        (("explain", model, data, "--row", "1", "-q"), "there is nothing to show"),
+        (
+            ("explain", model, data, "--row", "1", "-q", "--baseline", "mean", "-o", str(tmp_path / "x.png")),
+            "Add -o table.csv",
+        ),
     ]
     for command, words in cases:
         assert words in failed(*command)

@@ -338,3 +338,84 @@ def test_csv_numbers_come_back_exactly(tmp_path: Path) -> None:
     assert [row["o"] for row in back] == ["1", "'=2"] * 100
     write_csv_atomically(pd.DataFrame({"=a": []}), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_bytes() == b"'=a\n"
+
+
+# ---------------------------------------------------------------- interrupts
+
+
+LOST = {
+    "swallowed": "pass",
+    "some other error": "raise AttributeError('partially initialized module')",
+    "an error of ours": "raise OutputError('no pandas')",
+    "an end": "sys.exit(0)",
+}
+
+
+def interrupted(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that writes two files, presses Ctrl-C in between, and does something else than stop."""
+    script = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from relucidate.errors import OutputError
+from relucidate.interrupting import ends_at_an_interrupt
+from relucidate.outputs import atomic_file, atomic_folder
+
+def press_and_lose():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+
+with ends_at_an_interrupt():
+{textwrap.indent(body, "    ")}
+"""
+    return subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("then", LOST.values(), ids=LOST)
+@pytest.mark.parametrize("place", ["atomic_file('new')", "atomic_folder('new')"])
+def test_an_interrupt_that_was_lost_still_ends_the_program(then: str, place: str, tmp_path: Path) -> None:
+    done = interrupted(tmp_path, f"with {place}:\n    press_and_lose()\n    {then}")
+    assert (done.returncode, done.stderr) == (130, "relucidate: interrupted; nothing was written.\n")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_says_what_was_written_before(tmp_path: Path) -> None:
+    first = "with atomic_file('one') as file:\n    file.write_text('1')\n"
+    done = interrupted(tmp_path, f"{first}press_and_lose()\nwith atomic_file('two'):\n    pass")
+    assert (done.returncode, done.stderr) == (130, "relucidate: interrupted; one was written before, nothing else.\n")
+    assert os.listdir(tmp_path) == ["one"]
+    done = interrupted(tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN)\npress_and_lose()")
+    assert done.returncode == 0
+    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nwith ends_at_an_interrupt():\n    press_and_lose()"
+    assert interrupted(tmp_path, ignoring).returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
+    press = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "slow.py").write_text(press + "open('whole', 'w').close()\n")
+    done = interrupted(tmp_path, "import slow, time\ntime.sleep(5)\nopen('late', 'w').close()")
+    assert (done.returncode, done.stderr) == (130, "relucidate: interrupted; nothing was written.\n")
+    assert (tmp_path / "whole").exists()
+    assert not (tmp_path / "late").exists()
+    # nor is it lost where an object is deleted
+    body = (
+        "class Thing:\n    def __del__(self): os.kill(os.getpid(), signal.SIGINT)\nThing()\nimport time\ntime.sleep(5)"
+    )
+    done = interrupted(tmp_path, body + "\nopen('late', 'w').close()")
+    assert (done.returncode, done.stderr) == (130, "relucidate: interrupted; nothing was written.\n")
+    assert not (tmp_path / "late").exists()
+    # pressed again it does not wait
+    (tmp_path / "slow.py").write_text(press + press + "open('twice', 'w').close()\n")
+    assert interrupted(tmp_path, "import slow").returncode == 130
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_other_errors_pass_where_nobody_interrupted(tmp_path: Path) -> None:
+    done = interrupted(tmp_path, "raise AttributeError('mine')")
+    assert done.returncode == 1
+    assert "AttributeError: mine" in done.stderr

@@ -265,25 +265,35 @@ def test_no_rows_give_no_values() -> None:
 # ---------------------------------------------------------------- refusals
 
 
-def test_too_many_columns_are_refused_with_what_they_would_cost() -> None:
+def test_too_many_columns_are_refused_with_what_they_would_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     net = random_network([23, 8, 1], seed=1)
     rng = np.random.default_rng(0)
     x, background = rng.normal(size=(3, 23)), rng.normal(size=(10, 23))
-    with pytest.raises(ArgumentError, match=r"differ in 23 of 23 columns.* max_players is 12") as refused:
+    with pytest.raises(ArgumentError, match=r"differ in 23 of 23 columns, and at most 20 can be computed") as refused:
         shapley(net, x, background)
-    assert "2**23 evaluations of the network for such a pair: 2.5e+08 for all 3 rows" in str(refused.value)
-    assert "about" in str(refused.value)
+    assert "2**23 evaluations of the network for such a pair: 2.5e+08 for 3 rows" in str(refused.value)
+    assert "10 background rows, about" in str(refused.value)
     assert "Take integrated_gradients" in str(refused.value)
     assert "allow it" not in str(refused.value)
     x[:, 13:] = background[:, 13:] = 1.0  # columns that never vary are free
-    with pytest.raises(ArgumentError, match=r"differ in 13 of 23 columns.* or allow it: max_players=13"):
-        shapley(net, x, background)
+    with pytest.raises(ArgumentError, match=r"13 of 23 columns, and max_players is 12.* allow it: max_players=13"):
+        shapley(net, x, background, max_players=12)
     assert shapley(net, x, background[:1], max_players=13).gap < 1e-12
+    # by default what it takes decides
+    assert shapley(net, x, background[:1]).gap < 1e-12
+    monkeypatch.setattr(shapley_values, "_seconds", lambda game, row: 0.01)
+    told = r"that takes too long\. .* 2\*\*13 .* 8\.2e\+03 for 1 row and 1 background row, about 82 seconds here"
+    with pytest.raises(ArgumentError, match=told + r".*\. Take integrated_gradients.* allow it: max_players=13"):
+        shapley(net, x[:1], background[:1])
+    with pytest.raises(ArgumentError, match=r"for 3 rows .*Give fewer rows or take integrated_gradients"):
+        shapley(net, x, background[:1])
+    x[:, 12] = background[:, 12] = 1.0
+    assert shapley(net, x[:1], background[:1]).gap < 1e-12  # 12 are never refused
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.01, "about 1 seconds"), (100, "about 100 seconds"), (7200, "about 2 hours"), (1e15, "about 3e+07 years")],
+    [(0.01, "about 1 second"), (100, "about 100 seconds"), (7200, "about 2 hours"), (1e15, "about 3e+07 years")],
 )
 def test_durations_are_told_in_words(seconds: float, words: str) -> None:
     assert shapley_values._duration(seconds) == words

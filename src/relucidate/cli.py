@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,15 +32,19 @@ from relucidate.cli_parts import (
     load_network,
     print_json,
     print_summary,
+    refuse_columns,
+    refuse_expected,
     refuse_inputs,
     signs,
     simplified_of,
     some,
+    spoken,
     unwrap_other,
     unwrap_table,
     watching,
 )
-from relucidate.errors import RelucidateError
+from relucidate.errors import ArgumentError, RelucidateError
+from relucidate.interrupting import ends_at_an_interrupt, interrupts
 
 app = typer.Typer(
     name="relucidate",
@@ -56,17 +61,45 @@ app.command()(diagnose)
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one sentence and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except RelucidateError as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        sys.exit(141)  # whoever read our output has enough; what a shell reports for SIGPIPE
+    """Run the command line; an error of ours, or of the system, is one sentence and exit code 2."""
+    with ends_at_an_interrupt():
+        try:
+            try:
+                app(standalone_mode=True)
+            finally:
+                sys.stdout.flush()  # here, where a full disk can still be reported
+        except RelucidateError as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            _no_reader()
+        except OSError as error:
+            _drop_output()
+            where = f" ({error.filename})" if error.filename is not None else ""
+            _fail(
+                f"the system refused to read or write: {error.strerror or error}{where}. Free some space or name another place, "
+                "and run again."
+            )
+        except SystemExit as end:
+            # typer meets a pipe without a reader first, and ends with 1
+            if isinstance(end.__context__, BrokenPipeError):
+                _no_reader()
+            raise
+
+
+def _no_reader() -> None:
+    """End as a program does that a closed pipe stops: whoever read our output has enough."""
+    _drop_output()
+    sys.exit(141)
+
+
+def _drop_output() -> None:
+    """Drop what could not be printed, which Python would try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def _fail(message: str) -> None:
-    print(f"relucidate: {message}", file=sys.stderr)
+    interrupts.heed()
+    print(f"relucidate: {spoken(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -181,10 +214,14 @@ def report(
     from relucidate.html import check_place
     from relucidate.html import report as write
 
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"{out}: the report is one page of HTML; expected a name that ends in .html.")
     refuse_inputs(out, [model, *data, *([test] if test else [])])
     check_place(out)
+    refuse_columns(data, target=target, weight=weight)
     with watching(quiet) as progress:
         network = load_network(model, link, features, inputs, output, architecture, normalise)
+        refuse_expected(expect or [], network, data, target, weight)
         u = unwrap_table(network, data, target, weight, seed, progress)
         other = None if test is None else unwrap_other(u, test, target, weight)
         judged, read = (other, [str(test)]) if other is not None and other.has_y else (u, data)

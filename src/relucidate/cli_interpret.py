@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -29,8 +30,8 @@ from relucidate.cli_parts import (
     unwrap_table,
     watching,
 )
-from relucidate.cli_views import Of, Out, deliver, kind_of, only_output, output_of, printed, refuse_places
-from relucidate.errors import ArgumentError, clipped
+from relucidate.cli_views import Of, Out, deliver, is_picture, kind_of, only_output, output_of, printed, refuse_places
+from relucidate.errors import ArgumentError, RelucidateError, clipped
 
 if TYPE_CHECKING:
     from relucidate.network import Network
@@ -92,10 +93,15 @@ class _Asked:
 
         return picked_rows(self.data, self.u.network.features, self.rows)
 
-    def numbered(self, result: Any) -> Any:
-        """Return a result of `some_rows` under the numbers that these have in the table."""
+    def numbered(self, made: Callable[[Any], Any]) -> Any:
+        """Return what is made of `some_rows`, under the numbers that these have in the table; errors speak of these too."""
         import numpy as np
 
+        try:
+            result = made(self.some_rows())
+        except RelucidateError as problem:
+            said = re.sub(r"^Row (\d+)\b", lambda found: f"Row {self.rows[int(found[1])]}", str(problem))
+            raise type(problem)(said) from None
         return replace(result, row=np.array(self.rows))
 
     def start(self) -> Any:
@@ -145,7 +151,7 @@ def _pairs(a: _Asked, rl: Any) -> Any:
 
 def _ice(a: _Asked, rl: Any) -> Any:
     feature = a.one_feature()
-    return a.numbered(rl.ice(a.u, a.some_rows(), feature)) if a.rows else rl.ice(a.u, None, feature)
+    return a.numbered(lambda rows: rl.ice(a.u, rows, feature)) if a.rows else rl.ice(a.u, None, feature)
 
 
 def _partial_dependence(a: _Asked, rl: Any) -> Any:
@@ -172,7 +178,7 @@ def _integrated_gradients(a: _Asked, rl: Any) -> Any:
     from relucidate.paths import Encoded
 
     if a.rows:
-        return a.numbered(rl.integrated_gradients(a.u, a.some_rows(), a.start(), scale=a.kind))
+        return a.numbered(lambda rows: rl.integrated_gradients(a.u, rows, a.start(), scale=a.kind))
     all_of_them = rl.integrated_gradients(a.u, Encoded(a.u.sample.x), a.start(), scale=a.kind)
     return replace(all_of_them, row=a.u.sample.row)
 
@@ -182,7 +188,7 @@ def _shapley(a: _Asked, rl: Any) -> Any:
         raise ArgumentError(
             "Shapley values are of single rows, since each costs many evaluations: give --row, once or more."
         )
-    return a.numbered(rl.shapley(a.u, a.some_rows(), scale=a.kind))
+    return a.numbered(lambda rows: rl.shapley(a.u, rows, scale=a.kind))
 
 
 def _stability(a: _Asked, rl: Any) -> Any:
@@ -262,8 +268,7 @@ def interpret(
             raise ArgumentError(f"--{option} has no meaning for {view.value}. Leave it out.")
     kind = kind_of(view.value, shown.kinds, kind)
     refuse_places(out or [], overwrite, [model, *data, *(against or [])])
-    if quiet and not out:
-        raise ArgumentError("With --quiet and no -o there is nothing to show. Give a file, or leave --quiet out.")
+    refuse_silence(quiet, out)
 
     def load(path: str) -> Network:
         return load_network(path, link, features, inputs, output, architecture, normalise)
@@ -291,7 +296,8 @@ def interpret(
         drawing: dict[str, Any] = {} if of is None or view in _IN_RESULT else {"output": asked.output}
         if view is View.coefficients:
             drawing["kind"] = kind
-        deliver(result, shown.picture, drawing, only_output(u, asked.output), out or [], quiet)
+        headline = result.headline(asked.output) if view is View.importance else None
+        deliver(result, shown.picture, drawing, only_output(u, asked.output), out or [], quiet, headline=headline)
 
 
 def explain(
@@ -319,13 +325,16 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Say why a row has its decision: its local linear model, what each feature adds, and where that model ends."""
-    refuse_places(out or [], overwrite, [model, *data])
+    numbers = list(dict.fromkeys(row))
+    pictures = numbered_pictures(out or [], numbers)
+    places = [place for path in out or [] for place in pictures.get(path, {path: None})]
+    refuse_places(places, overwrite, [model, *data])
+    refuse_silence(quiet, out, baseline)
     with watching(quiet) as progress:
         network = load_network(model, link, features, inputs, output, architecture, normalise)
         u = unwrap_table(network, data, target, weight, seed, progress)
         from relucidate import interpret as verbs
 
-        numbers = list(dict.fromkeys(row))
         which = output_of(u.network, of)
         asked = _Asked(
             u=u,
@@ -343,12 +352,38 @@ def explain(
             standardised=False,
         )
         gradients = None if baseline is None else _integrated_gradients(asked, verbs)
-        result = asked.numbered(verbs.explain(u, asked.some_rows()))
+        result = asked.numbered(lambda rows: verbs.explain(u, rows))
         if not quiet:
             for number in numbers:
                 print("\n".join(result.summary(number, output=which)), end="\n\n")
             if gradients is not None:
                 print(f"{gradients!r}\n{printed(only_output(u, which)(gradients.to_frame()))}")
         if out:
+
+            def table(frame: Any) -> Any:
+                if gradients is not None:  # both have a row per row, output and feature
+                    frame = frame.assign(attribution=gradients.values.reshape(-1))
+                return only_output(u, which)(frame)
+
             drawing = {} if which is None else {"output": which}
-            deliver(result, "explain", drawing, only_output(u, which), out, quiet)
+            each = {place: {"row": number} for made in pictures.values() for place, number in made.items()}
+            deliver(result, "explain", drawing, table, places, quiet, each=each)
+
+
+def numbered_pictures(out: Sequence[Path], rows: Sequence[int]) -> dict[Path, dict[Path, int]]:
+    """Return for each picture, which has room for one row, the files that several rows take: x-3.png and x-7.png."""
+    if len(rows) < 2:
+        return {}
+    pictures = [path for path in out if is_picture(path)]
+    return {path: {path.with_stem(f"{path.stem}-{row}"): row for row in rows} for path in pictures}
+
+
+def refuse_silence(quiet: bool, out: Sequence[Path] | None, baseline: str | None = None) -> None:
+    """Refuse --quiet where nothing is written, or where attributions are asked for and no table could hold them."""
+    if quiet and not out:
+        raise ArgumentError("With --quiet and no -o there is nothing to show. Give a file, or leave --quiet out.")
+    if quiet and baseline is not None and all(map(is_picture, out or [])):
+        raise ArgumentError(
+            "--baseline is printed, and a column of tables: with --quiet and pictures alone it is nowhere. Add -o table.csv, or "
+            "leave one of the two out."
+        )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relucidate.errors import ArgumentError, OutputError, clipped
+from relucidate.errors import ArgumentError, DataError, OutputError, clipped, shown
+from relucidate.interrupting import interrupts
 
 if TYPE_CHECKING:
     from relucidate.features import Features
@@ -49,6 +55,30 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample of rows kept for order statistics.", min=0)]
 
 
+# what errors say to users of Python, and what it is on the command line; text in quotes is the user's own
+_SPOKEN = (
+    (r", or allow it: max_players=\d+", ""),
+    (r"\b(link|output|architecture)='?([^\s',;.]+)'?", r"--\1 \2"),
+    (r"\boverwrite=True\b", "--overwrite"),
+    (r"\bfeature_names\b", "--features"),
+    (r"\bsample_weight\b", "--weight"),
+    (r"\boutput=(?=\s)", "--output"),
+    (r"\bintegrated_gradients\b", "integrated-gradients"),
+    (r"\bpartial_dependence\b", "partial-dependence"),
+)
+
+
+def spoken(message: str) -> str:
+    """Return an error's message in the words of the command line: options in place of arguments, views by their names."""
+    for pattern, said in _SPOKEN:
+        message = re.sub(rf"(?<![\w'])'[^']*'(?!\w)|{pattern}", partial(_said, said), message)
+    return message
+
+
+def _said(said: str, found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith("'") else found.expand(said)
+
+
 def load_network(
     model: str,
     link: str | None,
@@ -60,15 +90,22 @@ def load_network(
 ) -> Network:
     from relucidate.frameworks import load
 
-    return load(
-        model,
-        link=link,
-        feature_names=listed(features),
-        inputs=listed(inputs),
-        output=output,
-        architecture=widths(architecture),
-        normalise=normalise,
-    )
+    try:
+        return load(
+            model,
+            link=link,
+            feature_names=listed(features),
+            inputs=listed(inputs),
+            output=output,
+            architecture=widths(architecture),
+            normalise=normalise,
+        )
+    except ArgumentError as problem:
+        if output is None or f"output={output!r}" not in str(problem):
+            raise
+        raise ArgumentError(
+            f"{problem} Did you mean --of {output}? That names one output or class of the network, in the commands that have it."
+        ) from None
 
 
 def simplified_of(u: Unwrapped, models: int | None, seed: int) -> Simplified | None:
@@ -100,26 +137,63 @@ def unwrap_table(
     target: str | None,
     weight: str | None,
     seed: int,
-    progress: Callable[[Progress], None],
+    progress: Watch,
 ) -> Unwrapped:
     from relucidate.unwrapping import unwrap as run
 
-    return run(network, data, target, weight, random_state=seed, progress=progress)
+    refuse_columns(data, target=target, weight=weight)
+    u = run(network, data, target, weight, random_state=seed, progress=progress)
+    progress.close()  # the rows are done, and what follows may print
+    return u
 
 
 def unwrap_other(u: Unwrapped, path: str, target: str | None, weight: str | None, *, needed: bool = False) -> Unwrapped:
     """Return another table, unwrapped with its weights and its response, which new rows need not have unless `needed`."""
-    from relucidate.data import open_source
     from relucidate.unwrapping import unwrap as run
 
-    known = needed or target in open_source(path, None, None, u.network.features).ignored
-    return run(u.network, path, target if known else None, weight)
+    columns = refuse_columns([path], target=target if needed else None, weight=weight)
+    with _named(path):
+        return run(u.network, path, target if needed or target in columns else None, weight)
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the table in what is raised about it."""
+    try:
+        yield
+    except DataError as problem:
+        if str(problem).startswith(path):
+            raise
+        raise type(problem)(f"{path}: {problem}") from None
+
+
+def refuse_columns(tables: Sequence[str], **options: str | None) -> tuple[str, ...]:
+    """Return the columns of files, or refuse a column that an option names and they do not have.
+
+    Raises
+    ------
+    ArgumentError : with the option, the file and what it has. DataError : the files cannot be read.
+    """
+    from relucidate.files import open_files
+
+    files = open_files(tables)
+    for option, name in options.items():
+        if name is None or name in files.columns:
+            continue
+        folded = {column.strip().casefold(): column for column in reversed(files.columns)}
+        alike = get_close_matches(name.strip().casefold(), list(folded), 3)
+        started = [c for c in folded if c.startswith(name.strip().casefold())] if name.strip() else []
+        found = [repr(folded[c]) for c in dict.fromkeys([*started[:3], *alike])][:3]
+        hint = f"Did you mean {' or '.join(found)}?" if found else f"It has {shown(files.columns, 12)}."
+        raise ArgumentError(f"--{option} is {clipped(name)}, and {files.describe} has no such column. {hint}")
+    return files.columns
 
 
 def groups_of(u: Unwrapped, tables: list[str], protected: str) -> Any:
     """Return what groups of rows are compared by: a column that is an input by its name, else its values in `tables`."""
     if protected in u.network.features.columns:
         return protected
+    refuse_columns(tables, protected=protected)
     import pandas as pd
 
     from relucidate.segmenting import column_values
@@ -130,14 +204,11 @@ def groups_of(u: Unwrapped, tables: list[str], protected: str) -> Any:
 
 @contextmanager
 def watching(silent: bool) -> Iterator[Watch]:
-    """Yield what says what to expect and draws a bar on standard error; say what an interrupt left undone."""
+    """Yield what says what to expect and draws a bar on standard error."""
+    interrupts.when = "before the first rows were done"
     watch = Watch(silent)
     try:
         yield watch
-    except KeyboardInterrupt:
-        rows = "before the first rows were done" if watch.last is None else f"after {watch.last.rows:,} rows"
-        print(f"relucidate: interrupted {rows}; nothing was written.", file=sys.stderr)
-        sys.exit(130)
     finally:
         watch.close()
 
@@ -150,11 +221,14 @@ class Watch:
         self._silent = silent
         self._last_time = 0.0
         self._expected = False
+        self._doing = False
         self._bar: Any = None
         self._task: Any = None
 
     def __call__(self, p: Progress) -> None:
         before, self.last = self.last, p
+        interrupts.when = f"after {p.rows:,} row{'s' * (p.rows != 1)}"
+        interrupts.heed()
         if self._silent:
             return
         now = time.monotonic()
@@ -166,18 +240,23 @@ class Watch:
             self._expect(p, p.total, (now - self._last_time) / (p.rows - before.rows) * p.total)
         self._last_time = now
         if self._bar is not None:
-            self._bar.update(self._task, completed=p.rows, description=f"{p.regions:,} regions")
+            self._bar.update(self._task, completed=p.rows, **_counted(p))
 
     def doing(self, what: str) -> None:
         """Say what is worked on after the rows, on a terminal."""
+        interrupts.heed()
         self.close()
         if sys.stderr.isatty():
             print(f"\r\033[K{what} …", end="", file=sys.stderr, flush=True)
+            self._doing = True
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._doing:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._doing = False
 
     def _expect(self, p: Progress, total: int, seconds: float) -> None:
         if seconds > 5:
@@ -192,10 +271,16 @@ class Watch:
         from rich import progress as rich
         from rich.console import Console
 
-        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn())
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TextColumn("{task.fields[rows]}"))
         self._bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("unwrapping", total=p.total)
+        self._task = self._bar.add_task(total=p.total, **_counted(p))
         self._bar.start()
+
+
+def _counted(p: Progress) -> dict[str, Any]:
+    """Return what the bar says of some progress; files of text do not tell how many rows they hold."""
+    rows = f"{p.rows:,} rows" if p.total is None else f"{p.rows:,} of {p.total:,} rows"
+    return {"description": f"{p.regions:,} region{'s' * (p.regions != 1)}", "rows": rows}
 
 
 def named(text: str, names: Sequence[str]) -> str | int:
@@ -222,6 +307,29 @@ def signs(expect: list[str], features: Features) -> dict[str | int, str]:
     return out
 
 
+def refuse_expected(
+    expect: list[str], network: Network, data: list[str], target: str | None, weight: str | None
+) -> None:
+    """Refuse a sign, or a feature that is none, before the work is done.
+
+    Raises
+    ------
+    ArgumentError : with what it may be. DataError : the table does not fit.
+    """
+    if not expect:
+        return
+    from relucidate.data import adopted_names
+
+    refuse_columns(data, target=target, weight=weight)
+    names = adopted_names(data, target, weight, network.features)
+    features = network.features if names is None else network.with_names(names).features
+    for feature in signs(expect, features):
+        try:
+            features.find(feature)
+        except ArgumentError as problem:
+            raise ArgumentError(f"--expect: {problem}") from None
+
+
 def refuse_inputs(out: Path, inputs: list[str]) -> None:
     """Refuse to write over a file that is read.
 
@@ -238,10 +346,28 @@ def refuse_inputs(out: Path, inputs: list[str]) -> None:
 def print_summary(u: Unwrapped) -> None:
     print("\n".join(u.summary()))
     table = u.table(maps=False).head(8)
-    print()
-    print(table.to_string(float_format=lambda v: f"{v:.4g}"))
+    text, left = fitting(table)
+    print(f"\n{text}")
+    more = [] if left == 0 else [f"{left:,} more column{'s' * (left != 1)}"]
     if u.n_regions > len(table):
-        print(f"… and {u.n_regions - len(table):,} more regions")
+        more.append(f"{u.n_regions - len(table):,} more regions")
+    if more:
+        print(f"… and {', '.join(more)}")
+
+
+def fitting(frame: Any) -> tuple[str, int]:
+    """Return a table as text, no wider than the terminal if there is one, and how many columns had no room."""
+    index, n = frame.index.name is not None, frame.shape[1]
+
+    def text(columns: int) -> str:
+        return str(frame.iloc[:, :columns].to_string(index=index, float_format=lambda v: f"{v:.4g}"))
+
+    if not sys.stdout.isatty() or n == 0:
+        return text(n), 0
+    width = shutil.get_terminal_size().columns
+    too_many = bisect_left(range(1, n + 1), True, key=lambda k: max(map(len, text(k).split("\n"))) > width)
+    kept = max(too_many, 1)  # the first stays, whatever its width
+    return text(kept), n - kept
 
 
 def print_json(value: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relucidate.cli_parts import named, refuse_inputs
+from relucidate.cli_parts import fitting, named, refuse_inputs
 from relucidate.errors import ArgumentError, OutputError, clipped
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ def refuse_places(out: list[Path], overwrite: bool, inputs: list[str]) -> None:
             raise OutputError(f"{path} exists. Name another file, or add --overwrite.")
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a file is to hold a picture, by its ending."""
+    return path.suffix.lower() in _PICTURES
+
+
+def beside(out: Sequence[Path], what: str) -> list[Path]:
+    """Return where the second table of a result goes: s.groups.csv beside s.csv."""
+    return [path.with_name(f"{path.stem}.{what}{path.suffix}") for path in out if path.suffix.lower() in _TABLES]
+
+
 def only_output(u: Unwrapped, output: int | None) -> Callable[[Any], Any]:
     """Return what leaves in a table the one output that was asked for."""
 
@@ -72,22 +83,46 @@ def only_output(u: Unwrapped, output: int | None) -> Callable[[Any], Any]:
 
 
 def deliver(
-    result: Any, picture: str, drawing: dict[str, Any], only: Callable[[Any], Any], out: list[Path], quiet: bool
+    result: Any,
+    picture: str,
+    drawing: dict[str, Any],
+    only: Callable[[Any], Any],
+    out: list[Path],
+    quiet: bool,
+    second: tuple[str, Callable[[], Any]] | None = None,
+    *,
+    headline: str | None = None,
+    each: Mapping[Path, dict[str, Any]] | None = None,
 ) -> None:
-    """Write the result to the files asked for, or print its table."""
+    """Write the result to the files asked for, or print it.
+
+    Parameters
+    ----------
+    drawing : options of the picture; `each` has more of them for some files.
+    second : name of a second table, written `beside` the first, and what makes it.
+    headline : what is printed first, by default what the result says of itself.
+    """
+    for path in out:
+        if is_picture(path):
+            _draw(result, picture, drawing | (each or {}).get(path, {}), path)
+        else:
+            _write(only(result.to_frame()), path)
+    more = [] if second is None else beside(out, second[0])
+    for path in more:
+        assert second is not None
+        _write(second[1](), path)
+    if not quiet:
+        print(f"{repr(result) if headline is None else headline}\n")
+        print(f"wrote {', '.join(map(str, out + more))}" if out else printed(only(result.to_frame())))
+
+
+def _write(frame: Any, path: Path) -> None:
     from relucidate.outputs import write_csv_atomically, write_parquet_atomically
 
-    for path in out:
-        ending = path.suffix.lower()
-        if ending in _PICTURES:
-            _draw(result, picture, drawing, path)
-        elif ending == ".csv":
-            write_csv_atomically(only(result.to_frame()), path)
-        else:
-            write_parquet_atomically(_arrow(only(result.to_frame())), path)
-    if not quiet:
-        print(f"{result!r}\n")
-        print(f"wrote {', '.join(map(str, out))}" if out else printed(only(result.to_frame())))
+    if path.suffix.lower() == ".csv":
+        write_csv_atomically(frame, path)
+    else:
+        write_parquet_atomically(_arrow(frame), path)
 
 
 def _arrow(frame: Any) -> Any:
@@ -115,13 +150,17 @@ def _draw(result: Any, picture: str, drawing: dict[str, Any], path: Path) -> Non
     ending = path.suffix.lower().removeprefix(".")
     # the same result gives the same file
     metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending, {})
-    with atomic_file(path) as file, mpl.rc_context({"svg.hashsalt": "relucidate"}):
-        ax.figure.savefig(file, format=ending, dpi=200, metadata=metadata)
+    drawn = BytesIO()  # on a full disk matplotlib's writers fail with errors of many kinds
+    with mpl.rc_context({"svg.hashsalt": "relucidate"}):
+        ax.figure.savefig(drawn, format=ending, dpi=200, metadata=metadata)
     plt.close(ax.figure)
+    with atomic_file(path) as file:
+        file.write_bytes(drawn.getbuffer())
 
 
 def printed(frame: Any) -> str:
-    """Return the first rows of a table as text."""
-    text = str(frame.head(_PRINTED).to_string(index=frame.index.name is not None, float_format=lambda v: f"{v:.4g}"))
-    more = len(frame) - _PRINTED
-    return f"{text}\n… and {more:,} more rows: -o table.csv writes all" if more > 0 else text
+    """Return the first rows of a table as text, and of its columns those that the terminal has room for."""
+    text, columns = fitting(frame.head(_PRINTED))
+    rows = max(len(frame) - _PRINTED, 0)
+    more = [f"{n:,} more {what}{'s' * (n != 1)}" for n, what in ((columns, "column"), (rows, "row")) if n]
+    return f"{text}\n… and {', '.join(more)}: -o table.csv writes all" if more else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +59,25 @@ def write(model: Deployed) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
+def runtime() -> Any:
+    """Return onnxruntime, told to send nothing about its use.
+
+    Raises
+    ------
+    ImportError : it is not installed.
+
+    Notes
+    -----
+    When it is imported it writes an identifier into the user's home and reports the start, unless this variable is set by
+    then; what was imported before can only be told to report no more.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 def run(data: bytes, x: Floats) -> Floats:
     """Return what onnxruntime makes of a file (n, n_outputs); without it, what the evaluator of the onnx package makes.
 
@@ -66,7 +86,7 @@ def run(data: bytes, x: Floats) -> Floats:
     UnsupportedModelError : onnxruntime cannot run the file.
     """
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         return _evaluated(data, x)
     settings = onnxruntime.SessionOptions()

@@ -178,9 +178,12 @@ class Features:
         if missing:
             folded = {name.strip().casefold(): name for name in names}
             alike = [f"{folded[c.strip().casefold()]!r} to {c!r}" for c in missing if c.strip().casefold() in folded]
+            advice = [f"Rename {', '.join(alike[:5])}."] if alike else []
+            if len(alike) < len(missing):
+                advice.append(f"It has {shown(names, 12)}.")
             raise ColumnError(
                 f"The table lacks {len(missing)} of the {len(self.columns)} columns that the network needs: "
-                f"{shown(missing)}. " + (f"Rename {', '.join(alike[:5])}." if alike else f"It has {shown(names, 12)}.")
+                f"{shown(missing)}. {' '.join(advice)}"
             )
         used = set(self.columns)
         return tuple(at[column] for column in self.columns), tuple(name for name in names if name not in used)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ _OTHER_FORMATS = (
     (b"\x89HDF", "an HDF5 file", "Write the table as Parquet or CSV"),
     (b"\x89PNG", "a picture", "Give a Parquet or CSV file"),
 )
+_JSON = re.compile(
+    rb'(\xef\xbb\xbf)?\s*(\{\s*"[^"]*"\s*:|\[\s*(\{\s*"|\[))'
+)  # objects or rows; a header may hold brackets
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +223,11 @@ def _opened(path: Path) -> ParquetFile | CsvFile:
     for magic, what, remedy in _OTHER_FORMATS:
         if start.startswith(magic):
             raise DataError(f"{path} is {what}; expected Parquet or CSV. {remedy}.")
+    if _JSON.match(start):
+        raise DataError(
+            f"{path} is JSON; expected Parquet or CSV. Write the table as one of these, or read it with pandas.read_json "
+            "and pass it."
+        )
     if start.startswith(b"PAR1"):
         raise DataError(f"{path} is a gzipped Parquet file. Unpack it; Parquet compresses its own columns.")
     refuse_encoding(path, start)

@@ -72,10 +72,17 @@ class Importance:
         """Columns, the most important over all outputs first; ties in the network's order."""
         return [int(j) for j in np.argsort(-self.overall, kind="stable")]
 
-    def __repr__(self) -> str:
-        first = ", ".join(f"{clipped(self.names[j])} {self.overall[j]:.1%}" for j in self.order[:5])
+    def headline(self, output: int | None = None) -> str:
+        """Return one line with the most important columns, of one output or over all of them."""
+        share = self.overall if output is None else self.share[output]
+        first = ", ".join(f"{clipped(self.names[j])} {share[j]:.1%}" for j in np.argsort(-share, kind="stable")[:5])
         g, n = len(self.names), self.n_rows
-        return f"Importance of {g:,} feature{'s' * (g != 1)} ({self.kind}), {n:,} row{'s' * (n != 1)}{self.caveat}: {first}"
+        what = "" if output is None or len(self.outputs) == 1 else f" for {clipped(self.outputs[output])}"
+        kind = f"({self.kind}), {n:,} row{'s' * (n != 1)}{self.caveat}"
+        return f"Importance of {g:,} feature{'s' * (g != 1)}{what} {kind}: {first}"
+
+    def __repr__(self) -> str:
+        return self.headline()
 
     _repr_html_ = in_notebook
 

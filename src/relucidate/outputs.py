@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relucidate.errors import OutputError, clipped
+from relucidate.interrupting import TEMPORARY, interrupts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEMPORARY = ".relucidate-tmp-"  # what is half written; a run that was killed leaves it behind, and it may be deleted
 REPLACED = ".relucidate-old-"  # an earlier result while the new one takes its place
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -59,7 +59,9 @@ def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
         with _disk_reported(final):
             yield temporary
             _flush(temporary)
+            interrupts.heed()
             os.replace(temporary, final)
+            interrupts.written.append(final)
             _flush_folder(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -164,7 +166,9 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
                 if entry.is_file():
                     _flush(entry)
             _flush_folder(temporary)
+        interrupts.heed()
         _publish(temporary, final, overwrite)
+        interrupts.written.append(final)
     finally:
         _remove(temporary)
 

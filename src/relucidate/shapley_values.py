@@ -27,6 +27,7 @@ from relucidate.network import Network
 from relucidate.paths import encoded_rows
 from relucidate.products import in_threads, one_thread
 from relucidate.unwrapping import Unwrapped
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,8 @@ Rows = NDArray[np.intp]
 TOLERANCE = 1e-9  # on |base + sum of the values - decision| / (1 + largest |decision| of a mixture)
 BACKGROUND = 100  # rows taken from the sample of an unwrapping
 MOST = 20  # players: the decisions of one pair take 8 MB then
+FREE = 12  # players that are taken whatever they cost
+_MINUTE = 60.0  # seconds that more players may take by default
 _BLOCK_BYTES = 2**19  # mixtures and their widest layer stay in the processor's cache
 _PAIR_CELLS = 2**22  # comparisons of a row's feature with a background row's that are held at once
 _TURN = 2**31  # products until the caller hears of the progress and an interrupt is heeded
@@ -116,7 +119,7 @@ def shapley(
     background_weight: Any = None,
     *,
     scale: Scale = "decision",
-    max_players: int = 12,
+    max_players: int | None = None,
     random_state: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Shapley:
@@ -130,7 +133,8 @@ def shapley(
         drawn at random, or all if there are no more; they keep their weights.
     background_weight : (B,) weights of the background's rows, not negative; equal by default.
     scale : "decision" (log-odds, or the regression value), or "prediction" (probability; the inverse link of a decision).
-    max_players : columns in which a row and a background row may differ, at most 20; each one doubles the cost.
+    max_players : columns in which a row and a background row may differ, at most 20; each one doubles the cost. By default
+        as many as take about a minute, measured here on one processor; 12 are never refused.
     random_state : seed of the draw of the default background.
     progress : called with the evaluations done so far and the number of all.
 
@@ -140,7 +144,7 @@ def shapley(
 
     Raises
     ------
-    ArgumentError : rows differ in too many columns, with what it would cost; no background.
+    ArgumentError : rows differ in too many columns, with what that would cost; no background.
     DataError : rows or weights do not fit.
     NumericalOverflowError : a mixture of two rows leaves the range of float64.
     UnfaithfulError : the values do not sum to the decision.
@@ -155,7 +159,7 @@ def shapley(
     """
     if scale not in get_args(Scale):
         raise ArgumentError(f"scale is {clipped(scale)}; expected 'decision' or 'prediction'.")
-    given: Any = max_players
+    given: Any = FREE if max_players is None else max_players
     if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 1 <= given <= MOST:
         raise ArgumentError(f"max_players is {clipped(max_players)}; expected a whole number from 1 to {MOST}.")
     net = network.network if isinstance(network, Unwrapped) else network
@@ -169,7 +173,7 @@ def shapley(
     game = _Game(net, rows, weight, scale, largest)
     different, code = distinct(x.view(np.uint8))
     once = np.ascontiguousarray(different).view(np.float64).reshape(-1, x.shape[1])
-    total = _affordable(game, once, np.unique(code, return_index=True)[1], int(max_players))
+    total = _affordable(game, once, np.unique(code, return_index=True)[1], max_players)
     values, size = np.zeros((len(once), net.n_outputs, len(game.groups))), np.zeros(len(once))
     done = 0
     with one_thread():
@@ -417,7 +421,7 @@ def _parts(game: _Game, x: Floats) -> Iterator[tuple[int, Floats, Bools]]:
         yield start, x[start : start + step], game.differ(x[start : start + step])
 
 
-def _affordable(game: _Game, x: Floats, number: Rows, max_players: int) -> int:
+def _affordable(game: _Game, x: Floats, number: Rows, max_players: int | None) -> int:
     """Return how many evaluations the rows take, or raise if a pair differs in too many columns."""
     total, most, worst = 0, 0, 0
     for start, rows, apart in _parts(game, x):
@@ -427,14 +431,20 @@ def _affordable(game: _Game, x: Floats, number: Rows, max_players: int) -> int:
             most = int(k.max())
             worst = start + int(k.max(axis=1).argmax())
         del rows
-    if most <= max_players:
+    if most <= (FREE if max_players is None else max_players):
         return total
+    seconds = total * _seconds(game, x[worst])
+    if max_players is None and most <= MOST and seconds <= _MINUTE:
+        return total
+    limit = f"max_players is {max_players}" if max_players is not None else f"at most {MOST} can be computed"
+    limit = "that takes too long" if max_players is None and most <= MOST else limit
+    less = "Give fewer rows or take" if most <= MOST and len(x) > 1 else "Take"
     allow = f", or allow it: max_players={most}" if most <= MOST else ""
     raise ArgumentError(
-        f"Row {int(number[worst])} and a background row differ in {most} of {len(game.groups)} columns, and max_players is "
-        f"{max_players}. Exact values take 2**{most} evaluations of the network for such a pair: {total:.2g} for all "
-        f"{len(x):,} rows and {len(game.background):,} background rows, {_duration(total * _seconds(game, x[worst]))} here "
-        f"on one processor. Take integrated_gradients, which is exact for any number of features{allow}."
+        f"Row {int(number[worst])} and a background row differ in {most} of {len(game.groups)} columns, and {limit}. "
+        f"Exact values take 2**{most} evaluations of the network for such a pair: {total:.2g} for {plural(len(x), 'row')} "
+        f"and {plural(len(game.background), 'background row')}, {_duration(seconds)} here on one processor. {less} "
+        f"integrated_gradients, which is exact for any number of features{allow}."
     )
 
 
@@ -458,7 +468,7 @@ def _duration(seconds: float) -> str:
             return (
                 f"about {seconds / size:,.2g} {unit}" if seconds < 1000 * size else f"about {seconds / size:.0e} {unit}"
             )
-    return f"about {max(seconds, 1):.0f} seconds"
+    return f"about {plural(round(max(seconds, 1)), 'second')}"
 
 
 def _turns(game: _Game, x: Floats) -> Iterator[tuple[list[_Pairs], int]]:

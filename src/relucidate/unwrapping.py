@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from relucidate import data, saving, targets
 from relucidate.displaying import in_notebook
-from relucidate.errors import ArgumentError, NumericalOverflowError, UnfaithfulError, clipped, shown
+from relucidate.errors import ArgumentError, NumericalOverflowError, OutputError, UnfaithfulError, clipped, shown
 from relucidate.exact import thresholds
 from relucidate.grouping import Codes, PatternIndex
 from relucidate.layers import Floats
@@ -644,20 +644,25 @@ class _Spool:
         import tempfile
 
         self._parts: list[Codes] = []
-        self._file = None if n_rows is not None and n_rows <= in_memory else tempfile.TemporaryFile()  # noqa: SIM115
+        self._file = None
+        if n_rows is None or n_rows > in_memory:
+            with _temporary_reported():
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._n = 0
 
     def write(self, ids: Codes) -> None:
         self._n += len(ids)
         if self._file is None:
             self._parts.append(ids)
-        else:
+            return
+        with _temporary_reported():
             self._file.write(np.ascontiguousarray(ids, dtype=np.int32).tobytes())
 
     def array(self) -> Codes:
         if self._file is None:
             return np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.int32)
-        self._file.flush()
+        with _temporary_reported():
+            self._file.flush()
         if self._n == 0:
             return np.zeros(0, dtype=np.int32)
         return np.memmap(self._file, dtype=np.int32, mode="r+", shape=(self._n,))
@@ -665,7 +670,24 @@ class _Spool:
     def close(self) -> None:
         """Let go of the file; an array that maps it keeps its rows."""
         if self._file is not None:
-            self._file.close()
+            # what a full disk did not take was reported when it was written
+            with suppress(OSError):
+                self._file.close()
+
+
+@contextmanager
+def _temporary_reported() -> Iterator[None]:
+    """Turn what the temporary folder refuses into an `OutputError` that names the folder."""
+    try:
+        yield
+    except OSError as problem:
+        import tempfile
+
+        where = tempfile.tempdir or "the temporary folder"
+        raise OutputError(
+            f"The region of each row could not be kept in a temporary file in {where}: {problem.strerror or problem}. "
+            "Free some space there, or name another folder by the environment variable TMPDIR."
+        ) from problem
 
 
 class _Checker:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import relucidate
+from relucidate.deploying_onnx import runtime
 from relucidate.errors import UnfaithfulError, UnsupportedModelError, clipped
 from relucidate.frameworks import jsonfile, load
 from relucidate.frameworks.exporting_comparing import compare, encoded
@@ -175,7 +176,7 @@ def _in_onnxruntime(model: Any, called: str) -> Callable[[Floats], Floats] | Non
     UnsupportedModelError : it cannot run it.
     """
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         return None
     settings = onnxruntime.SessionOptions()

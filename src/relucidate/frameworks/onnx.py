@@ -599,8 +599,10 @@ def _onnxruntime(
     graph: Graph, output: str, on_rows: Callable[[Any], _Run], probe: Any, notes: list[str]
 ) -> tuple[str, _Run] | None:
     """Return onnxruntime as an original, where it is installed, gives this tensor and can run the file."""
+    from relucidate.deploying_onnx import runtime
+
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         notes.append("not compared with onnxruntime, which is not installed")
         return None
