@@ -7,8 +7,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 import relucidate as rl
@@ -100,3 +104,73 @@ def test_every_option_is_in_the_reference() -> None:
     command = typer.main.get_command(app)
     options = {o for sub in command.commands.values() for p in sub.params for o in p.opts if o.startswith("--")}
     assert sorted(o for o in options if f"`{o}" not in text and o != "--help") == []
+
+
+# ---------------------------------------------------------------- columns of the tables
+
+
+@cache
+def lending() -> rl.Unwrapped:
+    loans = rl.examples.home_lending()
+    return rl.unwrap(rl.load(loans.model), loans.train, loans.target)
+
+
+def frames() -> dict[str, Any]:
+    """The table of each view."""
+    u, loans = lending(), rl.examples.home_lending()
+    of, ask = rl.interpret, rl.diagnose
+    other = replace(
+        u.network, layers=(*u.network.hidden, replace(u.network.layers[-1], bias=u.network.layers[-1].bias + 0.1))
+    )
+    some = pd.read_parquet(loans.train).head(6)
+    return {
+        "importance": of.importance(u),
+        "coefficients": of.coefficients(u),
+        "clusters": of.clusters(u),
+        "intercepts": of.intercepts(u),
+        "directions": of.directions(u),
+        "profile": of.profile(u, "credit_score"),
+        "pairs": of.pairs(u),
+        "explain": of.explain(u, some),
+        "integrated-gradients": of.integrated_gradients(u, some),
+        "shapley": of.shapley(u, some.head(1), some.head(1)),
+        "ice": of.ice(u, some, feature="credit_score"),
+        "partial-dependence": of.partial_dependence(u, some, feature="credit_score"),
+        "ale": of.ale(u, feature="credit_score"),
+        "path": of.path(u, some.iloc[[0]], some.iloc[[1]]),
+        "stability": of.stability({"a": u.network, "b": other}, some.drop(columns=loans.target)),
+        "reliability": ask.reliability(u),
+        "performance": ask.performance(u),
+        "exposure": ask.exposure(u, u, (loans.test, loans.target)),
+        "extrapolation": ask.extrapolation(u, some, some[loans.target]),
+        "boundary": ask.boundary(u, some.head(2)),
+        "monotonicity": ask.monotonicity(u),
+        "complexity": ask.complexity(u),
+        "segments": ask.segments(u, protected="first_time_buyer"),
+    }
+
+
+def described(view: str) -> set[str]:
+    """The columns that the page explains in the section of a view, or for all."""
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    sections = {
+        head: body for head, body in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
+    }
+    (own,) = [body for head, body in sections.items() if f"`{view}`" in head]
+    both = text[: text.index("## `interpret`")] + own
+    return set(
+        re.findall(r"`([^`\n]+)`", "\n".join(line.split("|")[1] for line in both.splitlines() if line.startswith("|")))
+    )
+
+
+def test_every_column_of_every_table_is_explained() -> None:
+    wildcards = (r"_(low|high|difference|difference_low|difference_high)$", r": .*$", r"^(local|global)_", r"\[.*\]$")
+    for view, result in frames().items():
+        known = described(view) | {f"{c.split(':')[0]}:" for c in described(view) if ":" in c}
+        tables = [result.to_frame()] + ([result.groups_frame()] if view == "segments" else [])
+        for frame in tables:
+            for column in map(str, [*frame.columns, *filter(None, frame.index.names)]):
+                names = {column}
+                for _ in range(2):  # local_accuracy_low is accuracy
+                    names |= {re.sub(w, ":" if w.startswith(":") else "", name) for w in wildcards for name in names}
+                assert names & known, f"docs/tables.md does not explain the column {column!r} of {view}"
