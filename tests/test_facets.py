@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -391,6 +392,23 @@ def test_regions_far_apart_in_units_have_bounds() -> None:
         x = np.random.default_rng(seed).normal(size=(1, 3))
         a, b = regions.polytope(net, x).bounds, regions.polytope(other, x * units).bounds
         np.testing.assert_allclose(b, a * units[:, None], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(2, 8), (40, 8), (20, 40)])
+def test_deep_networks_keep_all_their_hyperplanes(depth: int, width: int) -> None:
+    """Rounding was bounded by products of weights without signs, which grow with each layer: true coefficients became 0."""
+    rng = np.random.default_rng(1)
+    sizes = [4, *[width] * depth, 1]
+    weights = [rng.normal(size=(m, k)) * np.sqrt(2 / k) for k, m in pairwise(sizes)]
+    net = network(
+        weights, [0.1 * rng.normal(size=m) for m in sizes[1:]], lambda m: Activation.of_kind("leaky_relu", m, 0.2)
+    )
+    pattern = net.patterns(rng.normal(size=(1, 4)))
+    found = walls(net, pattern)
+    maps = [part for part, _ in net.preactivation_maps(pattern)]
+    np.testing.assert_array_equal(found.bit, np.arange(depth * width))
+    sides = np.where(pattern.bits()[0], 1.0, -1.0)
+    np.testing.assert_array_equal(found.inward, sides[:, None] * np.concatenate(maps))
 
 
 def test_regions_without_interior_say_so() -> None:

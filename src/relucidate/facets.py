@@ -15,6 +15,7 @@ from relucidate.exact import U
 from relucidate.layers import Bools, Floats, is_sparse
 from relucidate.network import Network, Patterns
 from relucidate.polytope import Empty, Facets, Integers, Interior, Polytope, Undecided
+from relucidate.roundings import Roundings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,34 +132,42 @@ def walls(network: Network, pattern: Patterns) -> Walls:
 
     Notes
     -----
-    A coefficient is 0 if it is no larger than the rounding of the products that it is a sum of: neurons that cancel each
-    other leave such remains. A constant neuron on the wrong side of its breakpoint, by more than rounding, stays as a row
+    A coefficient is 0 if it is no larger than what rounding may have made of 0, see `Roundings`: neurons that cancel each other
+    leave such remains. A constant neuron on the wrong side of its breakpoint, by more than rounding, stays as a row
     of zeros that no point fulfils: no input has the pattern.
     """
     bits = pattern.bits()
     parts: list[tuple[Any, ...]] = []
-    size: Any = None
+    magnitude: list[Any] = [abs(layer.weight) for layer in network.layers]
+    size = magnitude[0].toarray() if is_sparse(magnitude[0]) else magnitude[0]
+    constant_size = np.abs(network.layers[0].bias)
+    roundings = Roundings(network.layers, magnitude, size, constant_size)
     start, terms = 0, 0
     for i, (layer, (v, c)) in enumerate(zip(network.hidden, network.preactivation_maps(pattern), strict=True)):
-        weight: Any = abs(layer.weight)
-        if size is None:
-            size, constant_size = (weight.toarray() if is_sparse(weight) else weight), np.abs(layer.bias)
-        else:
-            size, constant_size = np.asarray(weight @ size), weight @ constant_size + np.abs(layer.bias)
-        terms += weight.shape[1] + 2
+        if i:
+            size = np.asarray(magnitude[i] @ size)
+            constant_size = magnitude[i] @ constant_size + np.abs(layer.bias)
+        terms += layer.weight.shape[1] + 2
         neuron, k = layer.activation.switches
         stop = start + len(neuron)
         on = bits[0, start:stop]
         side = np.where(on, 1.0, -1.0)
         at = layer.activation.breakpoints[neuron, k]
-        normal = np.where(np.abs(v) > 4 * terms * U * size, v, 0.0)[neuron] * side[:, None]
+        at_0 = np.abs(v) <= 4 * terms * U * size  # a bound that is cheap, and large where there are many layers
+        if i and v[at_0].any():
+            at_0 &= np.abs(v) <= roundings.bounds()[0]
+        normal = np.where(at_0, 0.0, v)[neuron] * side[:, None]
         constant = side * (c[neuron] - at)
         moves = normal.any(axis=1)
-        wrong = constant < -4 * terms * U * (constant_size[neuron] + np.abs(at))
+        rounding = 4 * terms * U * (constant_size[neuron] + np.abs(at))
+        if i and (~moves & (constant < 0) & (constant >= -rounding)).any():
+            rounding = np.minimum(rounding, roundings.bounds()[1][neuron] + 4 * U * np.abs(at))
+        wrong = constant < -rounding
         keep = moves | wrong
         where = np.full(len(neuron), i), neuron, at, np.arange(start, stop), on
         parts.append(tuple(part[keep] for part in (normal, constant, *where)))
         slopes, offsets = layer.activation.pieces_in_force(bits[:, start:stop])
+        roundings.take(v, c, slopes[0], offsets[0])
         size = np.abs(slopes[0])[:, None] * size
         constant_size = np.abs(slopes[0]) * constant_size + np.abs(offsets[0])
         start = stop

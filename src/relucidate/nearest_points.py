@@ -15,6 +15,7 @@ from relucidate.layers import Bools, Floats, is_sparse
 from relucidate.least_distances import DUAL, FAR, Integers, Norm, Programs, Reach, norm_of
 from relucidate.network import Network
 from relucidate.relaxing import Parts, Relaxation
+from relucidate.roundings import Roundings
 
 STEP = 1e-7  # of the way of a decision to the level: so far beyond the level counts as across
 LARGE = 1e-3  # of the way: a step that is larger, for rounding, says little of what lies nearer
@@ -92,10 +93,6 @@ class Target:
 
 # ---------------------------------------------------------------- regions
 
-_Held = tuple[
-    Floats, Floats, Floats, Floats
-]  # map and constant of a layer's preactivations, slopes and offsets in force
-
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -158,55 +155,23 @@ class Geometry:
         -----
         A neuron that is at its breakpoint to rounding passes it on as its steepest piece does.
         """
-        held: list[_Held] = []
+        roundings = Roundings(self.network.layers, self.magnitude, self.size[:, :0], self.constant_size)
         c, start = self.constant, 0
         for i, layer in enumerate(self.network.layers):
             c = np.asarray(layer.weight @ c) + layer.bias if i else c
+            error = roundings.bounds()[1]
+            if i == len(self.network.layers) - 1:
+                break
             a, (neuron, k) = layer.activation, layer.activation.switches
             stop = start + len(neuron)
             slopes, offsets = (p[0] for p in a.pieces_in_force(bits[None, start:stop]))
-            held.append((np.zeros((len(c), 0)), c, slopes, offsets))
-            error = self._rounding(held)[1]
             close = np.abs(c[neuron] - a.breakpoints[neuron, k]) <= error[neuron]
             value = slopes * c + offsets
             slopes = slopes.copy()
             slopes[neuron[close]] = np.abs(a.slopes[neuron[close]]).max(axis=1)
-            held[-1] = held[-1][0], c, slopes, offsets
+            roundings.take(np.zeros((len(c), 0)), c, slopes, offsets)
             c, start = value, stop
         return float(error.max(initial=0.0))
-
-    def _rounding(self, held: list[_Held]) -> tuple[Floats, Floats]:
-        """Return how much rounding may have changed the map (m, d) and the constant (m,) of the last of some layers.
-
-        Notes
-        -----
-        To first order: what each layer adds, by the maps from there on. Products of weights without signs, which are less work,
-        grow with each layer beyond all measure.
-        """
-        layers = self.network.layers
-        last = len(held) - 1
-        total_v, total_c = self._added(held, last)
-        pull: Any = None
-        for k in range(last - 1, -1, -1):
-            weight: Any = layers[k + 1].weight
-            if pull is None:
-                pull = weight.toarray() if is_sparse(weight) else weight
-            else:
-                pull = np.asarray(pull @ weight)
-            pull = pull * held[k][2]
-            added_v, added_c = self._added(held, k)
-            total_v, total_c = total_v + np.abs(pull) @ added_v, total_c + np.abs(pull) @ added_c
-        return 2 * total_v, 2 * total_c
-
-    def _added(self, held: list[_Held], k: int) -> tuple[Floats, Floats]:
-        layer = self.network.layers[k]
-        unit = (layer.weight.shape[1] + 6) * U
-        if k == 0:
-            d = held[0][0].shape[1]
-            return unit * self.size[:, :d], unit * self.constant_size
-        v, c, slopes, offsets = held[k - 1]
-        size = self.magnitude[k] @ (np.abs(slopes * c) + np.abs(offsets)) + np.abs(layer.bias)
-        return unit * np.asarray(self.magnitude[k] @ np.abs(slopes[:, None] * v)), unit * np.asarray(size)
 
     def relaxation(self, reach: Reach, target: Target, side: int, step: float) -> Relaxation:
         """Return the bounds of parts around the origin, of what is decided otherwise by a step."""
@@ -246,7 +211,7 @@ class Geometry:
         """
         v, c, sv, sc = self.map, self.constant, self.size, self.constant_size
         layers, bits = self.network.layers, bits.copy()
-        held: list[_Held] = []
+        roundings = Roundings(layers, self.magnitude, sv, sc)
         walls: list[tuple[Any, ...]] = []
         stuck: list[Integers] = [np.zeros(0, dtype=np.intp)]
         inside = np.zeros(len(bits))
@@ -264,9 +229,7 @@ class Geometry:
             rounding = 4 * terms * U * (sc[neuron] + np.abs(activation.breakpoints[neuron, k]))
             close = np.abs(gap) <= rounding
             if i and (v[at_0].any() or close.any()):
-                held.append((v, c, np.ones(len(c)), np.zeros(len(c))))
-                error_v, error_c = self._rounding(held)
-                held.pop()
+                error_v, error_c = roundings.bounds()
                 at_0 &= np.abs(v) <= error_v
                 close &= np.abs(gap) <= error_c[neuron] + 4 * U * np.abs(activation.breakpoints[neuron, k])
             v = np.where(at_0, 0.0, v)
@@ -288,7 +251,7 @@ class Geometry:
                 (sign[real, None] * normal[real], (sign * gap)[real], place[real], np.full(real.sum(), i), neuron[real])
             )
             slopes, offsets = activation.pieces_in_force(bits[None, start:stop])
-            held.append((v, c, slopes[0], offsets[0]))
+            roundings.take(v, c, slopes[0], offsets[0])
             v, c = slopes[0][:, None] * v, slopes[0] * c + offsets[0]
             sv, sc = np.abs(slopes[0])[:, None] * sv, np.abs(slopes[0]) * sc + np.abs(offsets[0])
             start = stop
