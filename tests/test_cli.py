@@ -212,6 +212,8 @@ def test_progress_is_counted_in_rows():
         ("Ask for partial_dependence, which", "Ask for partial-dependence, which"),
         ("Take integrated_gradients, or allow it: max_players=18.", "Take integrated-gradients."),
         ("Give output= the tensor", "Give --output the tensor"),
+        ("Load with output='net.0/Gemm'.", "Load with --output net.0/Gemm."),
+        ("Take architecture='4,3' here", "Take --architecture 4,3 here"),
     ],
 )
 def test_errors_speak_of_options(python, shell):

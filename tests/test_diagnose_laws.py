@@ -1,6 +1,7 @@
 """Laws of the diagnoses: rows of weight 0 are no rows, weights have no unit, other networks' tables are refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,28 @@ def test_a_sample_of_the_judged_table_is_named(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(found.to_frame()["row"], other.sample.row)
     assert found.row.max() > 100
     assert "note: the rows looked at are 100 of the 600 of the table, a sample" in repr(found)
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e-3, 1e160])
+def test_weights_have_no_unit_where_segments_and_sets_are_tested(unit: float) -> None:
+    """Their squares left float64, and then nothing was found."""
+    net = NETS["logit"]
+    last = net.layers[-1]
+    net = replace(net, layers=(*net.hidden, replace(last, weight=20 * last.weight)))  # sure of itself
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1500, 3)), rng.random(1500) + 0.5
+    p = net.inverse_link(net.decision(x))[:, 0]
+    y = ((rng.random(1500) < p) ^ ((x[:, 0] > 0.5) & (np.abs(p - 0.5) > 0.1))).astype(int)
+    other, v = rng.normal(size=(1500, 3)) + 0.4, rng.random(1500) + 0.5
+    u, scaled = rl.unwrap(net, x, y, w), rl.unwrap(net, x, y, w * unit)
+    a, b = diagnose.segments(u), diagnose.segments(scaled)
+    assert a.flag.any()
+    assert a.rule == b.rule
+    np.testing.assert_allclose(a.p, b.p, rtol=1e-6)
+    drift, again = diagnose.exposure(u, u, (other, None, v)), diagnose.exposure(scaled, scaled, (other, None, v * unit))
+    assert drift.drift[0].drifted
+    np.testing.assert_allclose(drift.share_p, again.share_p, rtol=1e-6, atol=1e-300)
+    np.testing.assert_allclose(drift.feature_p, again.feature_p, rtol=1e-6, atol=1e-300)
 
 
 # ---------------------------------------------------------------- labels

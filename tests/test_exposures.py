@@ -668,4 +668,4 @@ def test_flagged_regions_are_named_and_a_smaller_loss_is_called_so() -> None:
     (line,) = [line for line in result.summary() if "stability index" in line]
     assert f"another share of the rows in {regions}" in line
     assert result.drift[0].loss_high < 0
-    assert any("the mean loss is smaller than in train, by -" in line for line in result.summary())
+    assert any("the mean loss is smaller than in train, a change of -" in line for line in result.summary())

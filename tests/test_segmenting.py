@@ -538,12 +538,13 @@ def test_ranges_keep_their_order() -> None:
     assert (g.names, g.count.tolist(), g.column) == (*expected, "age")
 
 
-@pytest.mark.parametrize("how", ["series", "array", "objects", "days", "column", "polars"])
+@pytest.mark.parametrize("how", ["series", "array", "nanoseconds", "objects", "days", "column", "polars"])
 def test_dates_are_groups(how: str) -> None:
     days = pd.Series(pd.to_datetime(["2024-01-01"] * 50 + ["2024-02-01"] * 30 + [None] * 10))
     given: Any = {
         "series": days,
         "array": days.to_numpy().astype("datetime64[D]"),
+        "nanoseconds": days.to_numpy().astype("datetime64[ns]"),
         "objects": days.to_list(),
         "days": [None if pd.isna(day) else day.date() for day in days],
     }.get(how)

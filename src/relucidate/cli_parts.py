@@ -19,6 +19,7 @@ import typer
 
 from relucidate.errors import ArgumentError, DataError, OutputError, clipped, shown
 from relucidate.interrupting import interrupts
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     from relucidate.features import Features
@@ -58,7 +59,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample of rows ke
 # what errors say to users of Python, and what it is on the command line; text in quotes is the user's own
 _SPOKEN = (
     (r", or allow it: max_players=\d+", ""),
-    (r"\b(link|output|architecture)='?([^\s',;.]+)'?", r"--\1 \2"),
+    (r"\b(link|output|architecture)='([^']*)'", r"--\1 \2"),
+    (r"\b(link|output|architecture)=([^\s',;.]+)", r"--\1 \2"),
     (r"\boverwrite=True\b", "--overwrite"),
     (r"\bfeature_names\b", "--features"),
     (r"\bsample_weight\b", "--weight"),
@@ -348,9 +350,9 @@ def print_summary(u: Unwrapped) -> None:
     table = u.table(maps=False).head(8)
     text, left = fitting(table)
     print(f"\n{text}")
-    more = [] if left == 0 else [f"{left:,} more column{'s' * (left != 1)}"]
+    more = [] if left == 0 else [plural(left, "more column")]
     if u.n_regions > len(table):
-        more.append(f"{u.n_regions - len(table):,} more regions")
+        more.append(plural(u.n_regions - len(table), "more region"))
     if more:
         print(f"… and {', '.join(more)}")
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, clipped, shown
+from relucidate.explaining import imputed_cells
 from relucidate.features import Features, Level
 from relucidate.grouping import distinct
 from relucidate.layers import Bools, Floats
@@ -19,6 +20,7 @@ from relucidate.least_distances import DUAL, FAR, SLACK, Integers, Norm, Program
 from relucidate.nearest_points import LARGE, Geometry, Region, Search, Target, Walks
 from relucidate.network import Network, Patterns
 from relucidate.unwrapping import Unwrapped
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +203,7 @@ class BoundaryDistances:
         changes = self.changes(i)
         if changes:
             named = [f"{self.network.feature_names[j]} {words}" for j, words in changes[:most]]
-            rest = f" and {len(changes) - most} more features" if len(changes) > most else ""
+            rest = f" and {plural(len(changes) - most, 'more feature')}" if len(changes) > most else ""
             lines.append(
                 f"Decided {self.side_name(i, there=True)} instead with {', '.join(named)}{rest}: {_text(self.distance[i], 3)} "
                 f"{self.unit} away."
@@ -258,8 +260,8 @@ class BoundaryDistances:
 
         Notes
         -----
-        A number that stands in for a missing value is missing again. Levels that are pooled are told by the first of them, those
-        without an indicator by one that has none.
+        A number that stands in for a missing value is missing again where the network has an indicator of that. Levels that
+        are pooled are told by the first of them, those without an indicator by one that has none.
         """
         import pandas as pd
 
@@ -496,6 +498,8 @@ def boundary(
     known = sample.x if sample is not None else x
     steps, unit = _scale(network.features, scale, None if sample is None else sample.sd)
     low, high, limits, notes = _reachable(network.features, x, known, steps, frozen, bounds, indicators)
+    imputed = imputed_cells(network.features, X, x) if not indicators else np.zeros(x.shape, dtype=bool)
+    low, high = np.where(imputed, x, low), np.where(imputed, x, high)
     if sample is not None and scale is None and sample.caveat:
         notes.append(f"Standard deviations are those{sample.caveat}.")
     spread = steps if sample is None else np.where(sample.sd > 0, sample.sd, steps)
@@ -534,7 +538,7 @@ def boundary(
             progress(i + 1, n)
     if tied := int((step > LARGE * np.abs(margin)).sum()):
         notes.append(
-            f"At the level, to rounding, {'is' if tied == 1 else 'are'} {tied:,} of {n:,} rows: what is found for them is beyond "
+            f"At the level, to rounding, {'is' if tied == 1 else 'are'} {tied:,} of {n:,} rows: what is found there is beyond "
             "it by `step`; something nearer may be by less."
         )
     decision_there = np.full_like(trace.decision, np.nan)
@@ -647,13 +651,7 @@ def _reachable(
     if whole:
         notes.append(f"Whole numbers move as if they were continuous: {shown([features.names[j] for j in whole])}.")
     low, high = np.minimum(lower, x), np.maximum(upper, x)
-    fixed = np.broadcast_to(still, x.shape).copy()
-    for _, indices in features.groups:
-        missing = [j for j in indices if kinds[j] == "missing"]
-        if missing and not indicators:
-            values = [j for j in indices if kinds[j] == "value"]
-            fixed[:, values] |= (x[:, missing] != 0).any(axis=1, keepdims=True)
-    return np.where(fixed, x, low), np.where(fixed, x, high), np.column_stack([lower, upper]), notes
+    return np.where(still, x, low), np.where(still, x, high), np.column_stack([lower, upper]), notes
 
 
 def _bounds(features: Features, bounds: Any, indicators: bool) -> dict[int, tuple[float, float]]:

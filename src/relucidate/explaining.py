@@ -396,7 +396,7 @@ def explain(u: Unwrapped, X: Any, *, rows: int | Sequence[int] | None = None) ->
     net, s = u.network, u.sample
     x = encoded_rows(net.features, X)
     row = _row_numbers(rows, len(x))
-    imputed = _imputed(net.features, X, x)[row]
+    imputed = imputed_cells(net.features, X, x)[row]
     x = x[row]
     trace = net.trace(x)
     packed, code = distinct(trace.patterns.packed)
@@ -458,7 +458,7 @@ def _row_numbers(rows: Any, n: int) -> Integers:
     return given.astype(np.intp)
 
 
-def _imputed(features: Features, X: Any, x: Floats) -> Bools:
+def imputed_cells(features: Features, X: Any, x: Floats) -> Bools:
     """Return where the encoded rows x (n, d) of X have a number for a missing value (n, d)."""
     out = np.zeros(x.shape, dtype=bool)
     at = [j for j, item in enumerate(features.items) if item.kind == "value" and item.impute is not None]

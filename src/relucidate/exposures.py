@@ -14,7 +14,7 @@ from relucidate.grouping import nearest
 from relucidate.layers import Floats
 from relucidate.maps import over_classes
 from relucidate.network import Patterns
-from relucidate.scoring import SCORE_WORDS, GroupScores, adjusted, means_by_group, scores_by_group
+from relucidate.scoring import SCORE_WORDS, GroupScores, adjusted, means_by_group, scores_by_group, unitless
 from relucidate.sums import Total, batch_sums, row_loss
 from relucidate.unwrapping import Unwrapped, refuse_other_network, unwrap, unwrapped
 from relucidate.words import plural
@@ -45,7 +45,7 @@ class Drift:
         p_unseen : that no more rows lie in new patterns. p_features : that every column has one distribution (Bonferroni
         over columns), NaN if no column could be tested.
     psi : population stability index over `n_groups` groups of regions. psi_expected : its mean without drift. NaN as above.
-    n_unseen : rows whose pattern training never used. unseen_share : of the set's rows. unseen_expected : the share
+    n_unseen : rows whose pattern training never used. unseen_share : of its rows, not by weight. unseen_expected : the share
         that training itself would lead to expect: its rows that are alone in their pattern.
     distance : (D,) rows in new patterns whose nearest pattern of training differs in 0, 1, … bits.
     loss_change, loss_low, loss_high : mean loss less that of training; NaN without responses, the limits also where
@@ -278,11 +278,12 @@ class Exposure:
         k = int(np.argmax(np.abs(d.shift)))
         order = np.argsort(-np.abs(d.contribution[k]), kind="stable")[:3]
         of = f" of {self.outputs[k]}" if len(self.outputs) > 1 else ""
-        parts = ", ".join(f"{self.features[j]} {d.contribution[k, j]:+.3g}" for j in order)
+        parts = [f"{self.features[j]} {d.contribution[k, j]:+.3g}" for j in order]
+        if len(order) < len(self.features):
+            parts.append(f"other features {d.contribution[k].sum() - d.contribution[k, order].sum():+.3g}")
+        parts.append(f"other local models {d.remainder[k]:+.3g}")
         lines.append(
-            f"{d.name}: the mean decision{of} is {d.shift[k]:+.3g} away from that of {self.names[0]}: {parts}, other "
-            f"features {d.contribution[k].sum() - d.contribution[k, order].sum():+.3g}, other local models "
-            f"{d.remainder[k]:+.3g}"
+            f"{d.name}: the mean decision{of} is {d.shift[k]:+.3g} away from that of {self.names[0]}: {', '.join(parts)}"
         )
         if np.isfinite(d.loss_change):
             lines.append(self._loss_words(i, d))
@@ -305,7 +306,7 @@ class Exposure:
         tested = int(np.isfinite(self.worse_p[i]).sum())
         where = f"it is larger in {int(self.worse_flag[i].sum()):,} of the {plural(tested, 'region')} with {least}"
         return (
-            f"{d.name}: the mean loss is {worse} than in {train}, by {change}{_interval(d.loss_low, d.loss_high, '+')}; "
+            f"{d.name}: the mean loss is {worse} than in {train}, a change of {change}{_interval(d.loss_low, d.loss_high, '+')}; "
             + (where if tested else f"no region has {least}")
         )
 
@@ -399,7 +400,7 @@ def exposure(u: Unwrapped, train: Any, test: Any, production: Any = None, *, alp
     feature_flag = np.zeros((S, groups), dtype=bool)
     drift = []
     for i in range(1, S):
-        weights = sets[0].sample.weights, sets[i].sample.weights
+        weights = unitless(sets[0].sample.weights), unitless(sets[i].sample.weights)
         tests = [_column(a, b, *weights) for a, b in zip(columns[0], columns[i], strict=True)]
         statistic[i], psi[i], psi_expected[i], raw = np.array(tests).T
         feature_p[i] = adjusted(raw)
@@ -520,8 +521,8 @@ def _notes(u: Unwrapped, sets: list[Unwrapped], names: tuple[str, ...]) -> tuple
     outside = int((u.regions_of_patterns(Patterns(sets[0].sums.packed, u.network.n_bits)) < 0) @ sets[0].count)
     if outside:
         notes.append(
-            f"{outside:,} rows of {names[0]} lie in patterns that the unwrapped table never used: it was not made of "
-            "these rows"
+            f"{plural(outside, 'row')} of {names[0]} {'lies' if outside == 1 else 'lie'} in patterns that the unwrapped table "
+            "never used: it was made of others"
         )
     of: dict[str, list[str]] = {}
     for v, name in zip(sets, names, strict=True):
@@ -534,7 +535,7 @@ def _effective(v: Unwrapped) -> float:
     """Return how many rows of equal weight the set is worth."""
     if not v.weighted:
         return float(v.n_rows)
-    w = v.sample.weights
+    w = unitless(v.sample.weights)
     return float(w.sum() ** 2 / (w**2).sum() * v.n_rows / len(w))
 
 
@@ -664,7 +665,7 @@ def _drift(
         psi_expected=psi_expected,
         n_groups=pooled.shape[1],
         n_unseen=n_unseen,
-        unseen_share=float(other.share[new].sum()),
+        unseen_share=n_unseen / other.n_rows,
         unseen_expected=float((train.count == 1).sum() / train.n_rows),
         distance=_distances(train.sums.packed, other.sums.packed[new], other.count[new]),
         loss_change=change[0],

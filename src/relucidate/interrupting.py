@@ -36,7 +36,8 @@ class Interrupts:
 
     def __str__(self) -> str:
         done = [str(path) for path in self.written if not any(part.startswith(TEMPORARY) for part in path.parts)]
-        what = f"{', '.join(done)} was written before, nothing else" if done else "nothing was written"
+        were = "was" if len(done) == 1 else "were"
+        what = f"{', '.join(done)} {were} written before, nothing else" if done else "nothing was written"
         return f"interrupted{' ' * bool(self.when)}{self.when}; {what}."
 
 
@@ -91,6 +92,8 @@ def ends_at_an_interrupt() -> Iterator[None]:
         if not (interrupts.met and problem.exc_type is KeyboardInterrupt and _wake(_LATER)):
             told(problem)
 
+    interrupts.met = False
+    interrupts.written.clear()
     told, sys.unraisablehook = sys.unraisablehook, lost
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, note)
@@ -109,4 +112,5 @@ def ends_at_an_interrupt() -> Iterator[None]:
     finally:
         _wake(0)
         sys.unraisablehook = told
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # a program that goes on has its own Ctrl-C back; one that was interrupted ends
+        signal.signal(signal.SIGINT, signal.SIG_DFL if interrupts.met else signal.default_int_handler)

@@ -51,7 +51,7 @@ class Roundings:
 
         Notes
         -----
-        Cost: a product of the widths of each layer but the last two.
+        Cost: for each layer before, a product with its weight and one with its maps.
         """
         last = len(self._slopes)
         of_map, of_constant = self._added[last]

@@ -79,6 +79,11 @@ def _scaled(group: NDArray[np.integer], n_groups: int, weight: Floats) -> Floats
     return np.ldexp(weight, -np.frexp(top)[1][group])
 
 
+def unitless(weight: Floats) -> Floats:
+    """Return weights of which the largest is between 1/2 and 1, see `_scaled`; their squares stay in float64."""
+    return np.ldexp(weight, -np.frexp(weight.max(initial=0.0))[1])
+
+
 def _by_class(
     group: NDArray[np.integer], n_groups: int, positive: NDArray[np.bool_], weight: Floats | None
 ) -> tuple[Floats, Floats]:

@@ -27,12 +27,14 @@ from relucidate.scoring import (
     mean_limits,
     means_by_group,
     scores_by_group,
+    unitless,
     wilson,
 )
 from relucidate.simplified import in_words
 from relucidate.sums import row_loss
 from relucidate.trees import Tree, cut_points
 from relucidate.unwrapping import Unwrapped, table_of
+from relucidate.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,15 +222,15 @@ class Segments:
         tried = f"{self.n_searched:,} {'rule or group' if one else 'rules and groups'} of regions, found on one half of the "
         tried += f"rows, {'was' if one else 'were'}"
         lines = [
-            f"{_rows_in_words(self.n_rows)}, {word} {_figure(self.overall)}{self.caveat}; {tried} tested on the other, "
+            f"{plural(self.n_rows, 'row')}, {word} {_figure(self.overall)}{self.caveat}; {tried} tested on the other, "
             f"and {self.n_regions:,} of {self.total_regions:,} single region{'' if self.total_regions == 1 else 's'} with "
             f"{LEAST_ROWS} rows at least"
         ]
         if self.n_copies:
-            repeat = "repeats another one and is" if self.n_copies == 1 else "repeat others and are"
-            lines.append(
-                f"{_rows_in_words(self.n_copies)} {repeat} no evidence beside them: copies were tested as one row"
-            )
+            repeat = "repeats another one and is no evidence beside it"
+            if self.n_copies > 1:
+                repeat = "repeat others and are no evidence beside them"
+            lines.append(f"{plural(self.n_copies, 'row')} {repeat}: copies were tested as one row")
         flagged = np.flatnonzero(self.flag)
         if self.n_searched + self.n_regions == 0:
             lines.append("these are too few rows to test anything on: nothing is said about where it does worse")
@@ -264,16 +266,12 @@ class Segments:
                     interval = f"[{', '.join(limits)}]" if np.isfinite(apart[1][i]) else "(no interval)"
                     parts.append(f"{name} {difference} {interval}")
             said = "; ".join(parts) or "no scores"
-            rows = _rows_in_words(int(g.count[i]))
+            rows = plural(int(g.count[i]), "row")
             lines.append(f"{column} {names[i]} ({rows}) against {names[0]} ({g.count[0]:,}): {said}")
         return lines
 
     def __repr__(self) -> str:
         return "\n".join(self.summary())
-
-
-def _rows_in_words(n: int) -> str:
-    return f"{n:,} row{'' if n == 1 else 's'}"
 
 
 def _figure(value: float, sign: str = "") -> str:
@@ -337,9 +335,10 @@ def segments(u: Unwrapped, X: Any = None, y: Any = None, *, protected: Any = Non
     under the network's own probabilities; of a regression, that of all squared errors. Losses are skewed: few rows without
     a rare event would else look quiet, and others beside them bad. Intervals hold 95 %, flags are at 5 %.
 
-    Rows have to be independent. Rows with the same features and response are copies where rows of the same features agree in
-    their response more than twice as often as its probabilities allow; copies are then one row of their joint weight, in one
-    half, so that a table written twice gives the same flags. Rows that only resemble each other, as those of one person,
+    Rows have to be independent. Rows with the same features and response are copies where rows of the same features differ in
+    their response at most half as often as the network's probabilities lead to expect (of a regression, where at most half of
+    them differ); copies are then one row of their joint weight, in one half, so that a table written twice gives the same
+    flags. Rows that only resemble each other, as those of one person,
     and the intervals of groups are not mended. Cost: features × rows of a half (50,000 at most) × 50.
     """
     number = cast(Any, most)
@@ -406,7 +405,7 @@ def _rows(v: Unwrapped, region: NDArray[Any]) -> _Rows:
         claimed = np.full(len(loss), np.average(loss, weights=s.weights))
         spread = np.full(len(loss), np.average((loss - claimed) ** 2, weights=s.weights))
     one = np.ones(len(loss), dtype=np.int64)
-    return _Rows(net, s.x, s.decision, s.y, region, loss, claimed, loss - claimed, spread, s.weights, one)
+    return _Rows(net, s.x, s.decision, s.y, region, loss, claimed, loss - claimed, spread, unitless(s.weights), one)
 
 
 def _entropy(net: Network, decision: Floats) -> tuple[Floats, Floats]:
@@ -865,6 +864,11 @@ def _coded(cells: _Cells) -> tuple[list[str], NDArray[np.intp], bool]:
     """
     values, levels = cells
     if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
+        for unit in ("D", "s") if values.dtype.kind == "M" else ():
+            whole = values.astype(f"datetime64[{unit}]")
+            if ((whole == values) | np.isnat(values)).all():
+                values = whole
+                break
         values = np.where(np.isnat(values), "", values.astype(str)).tolist()
         values = [None if v == "" else _Written(v) for v in values]
     elif isinstance(values, np.ndarray):

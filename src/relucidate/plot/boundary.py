@@ -102,7 +102,7 @@ def _one(result: BoundaryDistances, i: int, ax: Axes | None, most: int) -> Axes:
         )
     if len(changes) > len(shown):
         said.append(f"Shown are {len(shown):,} of {len(changes):,} changes, the largest.")
-    if result.status[i] is not Search.FOUND and np.isfinite(result.lower_bound[i]):
+    if result.status[i] is not Search.FOUND and 0 < result.lower_bound[i] < np.inf:
         said.append(f"Proved: nothing nearer than {_number(result.lower_bound[i])} is decided otherwise.")
     said.append(result.status[i].value)
     if not changes:
