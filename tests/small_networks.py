@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from relucidate.features import Features
+from relucidate.features import Feature, Features
 from relucidate.layers import Activation, Layer
 from relucidate.network import Network
+
+# a number that may be missing, a column of two levels and others, and a plain number
+TOWNS = (
+    Feature("age", "age", impute=40.0),
+    Feature("age missing", "age", "missing"),
+    Feature("town=A", "town", "level", ("A",)),
+    Feature("town=B", "town", "level", ("B", "C")),
+    Feature("town other", "town", "other", ("A", "B", "C")),
+    Feature("debt", "debt"),
+)
 
 
 def network(weights: Sequence[Any], biases: Sequence[Any], kind: Any = "relu", link: Any = "identity") -> Network:

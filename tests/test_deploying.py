@@ -642,7 +642,7 @@ def test_onnx_metadata_holds_finite_classes(tmp_path: Path) -> None:
 
 
 def test_models_too_large_for_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploying_onnx, "_LARGEST", 10)
+    monkeypatch.setattr(deploying_onnx, "LARGEST", 10)
     with pytest.raises(UnsupportedModelError, match="an ONNX file holds at most 10"):
         deploying_onnx.write(deployed(make()))
 

@@ -14,7 +14,7 @@ from relucidate.features import Feature, Features
 from relucidate.layers import Activation
 from relucidate.network import Network
 from relucidate.unwrapping import Unwrapped, unwrap
-from small_networks import SPECIMENS, mixed, network, random_network, rows_for
+from small_networks import SPECIMENS, TOWNS, mixed, network, random_network, rows_for
 
 NETWORKS = pytest.mark.parametrize("name", SPECIMENS)
 
@@ -30,16 +30,8 @@ def bits(net: Network, x: Any) -> Any:
 
 def towns() -> Network:
     """A number that may be missing, and a column of two levels and others."""
-    items = (
-        Feature("age", "age", impute=40.0),
-        Feature("age missing", "age", "missing"),
-        Feature("town=A", "town", "level", ("A",)),
-        Feature("town=B", "town", "level", ("B", "C")),
-        Feature("town other", "town", "other", ("A", "B", "C")),
-        Feature("debt", "debt"),
-    )
     net = random_network([6, 8, 1], seed=3, link="logit")
-    return replace(net, features=Features(items, ("age", "town", "debt"), True), classes=("no", "yes"))
+    return replace(net, features=Features(TOWNS, ("age", "town", "debt"), True), classes=("no", "yes"))
 
 
 def town_table(n: int = 90) -> pd.DataFrame:

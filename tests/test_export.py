@@ -443,7 +443,7 @@ def test_sparse_layers_too_large_to_be_dense(tmp_path: Path) -> None:
 
 
 def test_weights_too_large_for_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting_onnx, "_LARGEST", 100)
+    monkeypatch.setattr(exporting_onnx, "LARGEST", 100)
     with pytest.raises(
         UnsupportedModelError, match="the weights take 168 bytes in float64, and an ONNX file holds at most 100"
     ):

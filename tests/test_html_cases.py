@@ -20,7 +20,7 @@ from relucidate.html.page import render
 from relucidate.html.subject import Subject
 from relucidate.network import Network
 from relucidate.unwrapping import Unwrapped, unwrap
-from small_networks import SPECIMENS, random_network, rows_for
+from small_networks import SPECIMENS, TOWNS, random_network, rows_for
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "abc\u202edesrever", "L" * 10_000)
 
@@ -90,12 +90,7 @@ def test_weights_lose_nothing() -> None:
 
 def columns() -> Features:
     items = (
-        Feature("age", "age", impute=40.0),
-        Feature("age missing", "age", "missing"),
-        Feature("town=A", "town", "level", ("A",)),
-        Feature("town=B", "town", "level", ("B", "C")),
-        Feature("town other", "town", "other", ("A", "B", "C")),
-        Feature("debt", "debt"),
+        *TOWNS,
         Feature("plan=x", "plan", "level", ("x",), impute="x"),
         Feature("plan=y", "plan", "level", ("y", float("nan"))),
         Feature("count", "count"),

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import relucidate
 from relucidate.deploying_model import Deployed, plain
-from relucidate.errors import UnsupportedModelError, clipped, shown
+from relucidate.errors import UnsupportedModelError, shown
 from relucidate.layers import Floats
+from relucidate.onnx_writing import AXES, HEADS, LARGEST, Graph, in_onnxruntime
 from relucidate.simplified import ByCentre, ByRule
 from relucidate.trees import Tree
-
-_OPSET, _IR = 17, 8  # the newest that onnxruntime computes throughout in double precision
-_LARGEST = 2**31 - 2**20  # bytes that protobuf can hold
-_HEADS = {"logit": "Sigmoid", "softmax": "Softmax", "log": "Exp"}
 
 
 def write(model: Deployed) -> bytes:
@@ -35,47 +29,18 @@ def write(model: Deployed) -> bytes:
     Each row is taken through every linear model; which one counts is decided by comparisons alone and picked with Where,
     so that nothing of the others enters. A split on a single feature compares that column itself with the threshold.
     """
-    if model.coef.nbytes > _LARGEST:
+    if model.coef.nbytes > LARGEST:
         raise UnsupportedModelError(
-            f"the coefficients take {model.coef.nbytes:,} bytes, and an ONNX file holds at most {_LARGEST:,}. Write a "
+            f"the coefficients take {model.coef.nbytes:,} bytes, and an ONNX file holds at most {LARGEST:,}. Write a "
             ".json file."
         )
-    from onnx import TensorProto, helper
-
     graph = _Graph()
     decision = graph.chosen(model)
-    op = _HEADS.get(model.link, "Identity")
-    graph.node(op, [decision], output="prediction", **({"axis": 1} if op == "Softmax" else {}))
-    ends = [("input", len(model.features)), ("prediction", model.n_outputs)]
-    inputs, outputs = ([helper.make_tensor_value_info(end, TensorProto.DOUBLE, ["rows", width])] for end, width in ends)
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, "simplified", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR,
-        producer_name="relucidate",
-        producer_version=relucidate.__version__,
-    )
-    helper.set_model_props(proto, _metadata(model))
+    op = HEADS.get(model.link, "Identity")
+    graph.node(op, [decision], output="prediction", **AXES.get(op, {}))
+    found = ("prediction", model.n_outputs)
+    proto = graph.model("simplified", ("input", len(model.features)), found, _metadata(model))
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def runtime() -> Any:
-    """Return onnxruntime, told to send nothing about its use.
-
-    Raises
-    ------
-    ImportError : it is not installed.
-
-    Notes
-    -----
-    When it is imported it writes an identifier into the user's home and reports the start, unless this variable is set by
-    then; what was imported before can only be told to report no more.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    return onnxruntime
 
 
 def run(data: bytes, x: Floats) -> Floats:
@@ -85,21 +50,8 @@ def run(data: bytes, x: Floats) -> Floats:
     ------
     UnsupportedModelError : onnxruntime cannot run the file.
     """
-    try:
-        onnxruntime = runtime()
-    except ImportError:
-        return _evaluated(data, x)
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(["prediction"], {"input": x})[0])
-    # its errors have no common class but Exception
-    except Exception as problem:
-        raise UnsupportedModelError(
-            f"onnxruntime {onnxruntime.__version__} cannot run what was written "
-            f"({clipped(' '.join(str(problem).split()), 200)}). Update onnxruntime, or write a .py or .json file."
-        ) from None
+    runs = in_onnxruntime(data, "prediction", "write a .py or .json file")
+    return _evaluated(data, x) if runs is None else runs(x)
 
 
 def _evaluated(data: bytes, x: Floats) -> Floats:
@@ -123,34 +75,8 @@ def _metadata(model: Deployed) -> dict[str, str]:
     return out
 
 
-class _Graph:
-    """The nodes and constants of an ONNX graph."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, array: Any) -> str:
-        """Return the name of a new constant."""
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def node(self, op: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Return the output of a new node."""
-        from onnx import TensorProto, helper
-
-        output = output or f"value_{len(self.nodes)}"
-        if op == "Cast":
-            attributes = {"to": TensorProto.DOUBLE}
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{op} {len(self.nodes)}", **attributes))
-        return output
-
-    def affine(self, x: str, weight: Floats, bias: Floats) -> str:
-        """Return ``x @ weight.T + bias``."""
-        return self.node("Gemm", [x, self.constant(weight), self.constant(bias)], transB=1)
+class _Graph(Graph):
+    """The graph of simplified models."""
 
     def chosen(self, model: Deployed) -> str:
         """Return the decision (rows, n_outputs) of the model that each row takes."""
@@ -162,6 +88,12 @@ class _Graph:
         mask = self.node("Reshape", [self.mask(model), self.constant(np.array([-1, k, 1]))])
         alone = self.node("Where", [mask, every, self.constant(np.zeros(1))])
         return self.node("ReduceSum", [alone, self.constant(np.array([1]))], keepdims=0)
+
+    def number(self, condition: str) -> str:
+        """Return a condition as 0.0 or 1.0."""
+        from onnx import TensorProto
+
+        return self.node("Cast", [condition], to=TensorProto.DOUBLE)
 
     def mask(self, model: Deployed) -> str:
         """Return (rows, K) whether a row takes each model."""
@@ -183,7 +115,7 @@ class _Graph:
         missed = self.affine(above, weight[:, order], bias)
         leaf = self.node("Equal", [missed, self.constant(np.zeros(1))])
         joined = (route.model == np.arange(k)[:, None]).astype(np.float64)
-        taken = self.affine(self.node("Cast", [leaf]), joined, np.zeros(k))
+        taken = self.affine(self.number(leaf), joined, np.zeros(k))
         return self.node("Greater", [taken, self.constant(np.array([0.5]))])
 
     def above(self, tree: Tree) -> tuple[str, NDArray[np.intp]]:
@@ -197,7 +129,7 @@ class _Graph:
         if not axis.all():
             parts.append(self.affine("input", tree.direction[~axis], np.zeros(int((~axis).sum()))))
         compared = self.node("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
-        return self.node("Cast", [self.node("Greater", [compared, self.constant(tree.threshold[order])])]), order
+        return self.number(self.node("Greater", [compared, self.constant(tree.threshold[order])])), order
 
 
 def _counting(tree: Tree) -> tuple[Floats, Floats]:

@@ -243,24 +243,26 @@ class Region:
             return found
         if isinstance(found, Undecided):
             raise ArgumentError(f"The region has no interior that can be told. {found.reason}")
-        outside = self._columns_outside()
-        if len(outside):
-            j = int(outside[0])
-            raise ArgumentError(
-                f"The box does not hold the point asked about, and nothing of its region: {self.network.feature_names[j]} is "
-                f"{self.x[j]:.6g}, the box goes from {self.lower[j]:.6g} to {self.upper[j]:.6g}. Give a box around the point."  # type: ignore[index]
-            )
+        if (why := self._outside_the_box()) is not None:
+            raise ArgumentError(why)
         where = " within the box" if self.lower is not None else ""
         raise ArgumentError(
             f"The region has no interior{where}: no point is strictly on the right side of all its hyperplanes. The point "
             "asked about lies where neurons switch, or the pattern is of no input; move it, or widen the box."
         )
 
-    def _columns_outside(self) -> Integers:
-        """Return the features of the point asked about that the box does not hold."""
+    def _outside_the_box(self) -> str | None:
+        """Return what to do where the box does not hold the point asked about, None where it does."""
         if self.x is None or self.lower is None or self.upper is None:
-            return np.zeros(0, dtype=np.intp)
-        return np.flatnonzero((self.x < self.lower) | (self.x > self.upper))
+            return None
+        outside = np.flatnonzero((self.x < self.lower) | (self.x > self.upper))
+        if not len(outside):
+            return None
+        j = int(outside[0])
+        return (
+            f"The box does not hold the point asked about, and nothing of its region: {self.network.feature_names[j]} is "
+            f"{self.x[j]:.6g}, the box goes from {self.lower[j]:.6g} to {self.upper[j]:.6g}. Give a box around the point."
+        )
 
     @cached_property
     def facets(self) -> Facets:

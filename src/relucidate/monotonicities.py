@@ -198,7 +198,8 @@ def monotonicity(
     """
     u = unwrapped(u)
     net = u.network
-    if not isinstance(most, int | np.integer) or most < 1:  # type: ignore[redundant-expr]
+    number: Any = most
+    if not isinstance(number, int | np.integer) or number < 1:
         raise ArgumentError(f"most is {clipped(most)}; expected at least 1, a whole number.")
     at, left_out = _chosen(net, features)
     signs = _signs(net, expected or {})
@@ -323,7 +324,7 @@ def _name(net: Network, j: int) -> str:
     return item.column if item.kind == "value" else item.name
 
 
-def _signs(net: Network, expected: Mapping[Any, str]) -> dict[tuple[int, int], int]:
+def _signs(net: Network, expected: Mapping[Any, Any]) -> dict[tuple[int, int], int]:
     """Return the expected sign of (output, feature)."""
     if not isinstance(expected, Mapping):
         raise ArgumentError(
@@ -332,7 +333,7 @@ def _signs(net: Network, expected: Mapping[Any, str]) -> dict[tuple[int, int], i
     out: dict[tuple[int, int], int] = {}
     for key, sign in expected.items():
         feature, output = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
-        if not isinstance(sign, str) or sign not in _SIGNS:  # type: ignore[redundant-expr]
+        if not isinstance(sign, str) or sign not in _SIGNS:
             raise ArgumentError(f"The sign expected of {clipped(feature)} is {clipped(sign)}; expected '+' or '-'.")
         if output is None and net.n_outputs > 1:
             raise ArgumentError(

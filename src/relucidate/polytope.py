@@ -264,8 +264,10 @@ class Polytope:
             if best is None and proof is None and multipliers is not None:
                 proof = self._empty(multipliers / length, size * units)
         # a proof by rounded multipliers speaks of points up to a distance; a point inside may be farther
-        if best is not None or proof is not None:
-            return best or proof  # type: ignore[return-value]
+        if best is not None:
+            return best
+        if proof is not None:
+            return proof
         if (pair := self._opposite()) is not None:
             return pair
         return Undecided(

@@ -21,7 +21,7 @@ from relucidate.layers import Activation
 from relucidate.network import Network
 from relucidate.paths import Encoded
 from relucidate.unwrapping import Unwrapped, unwrap
-from small_networks import SPECIMENS, mixed, random_network
+from small_networks import SPECIMENS, TOWNS, mixed, random_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -310,12 +310,7 @@ def waited(browser: Any, ready: Any) -> None:
 
 def mixed_features() -> Network:
     items = (
-        Feature("age", "age", impute=40.0),
-        Feature("age missing", "age", "missing"),
-        Feature("town=A", "town", "level", ("A",)),
-        Feature("town=B", "town", "level", ("B", "C")),
-        Feature("town other", "town", "other", ("A", "B", "C")),
-        Feature("debt", "debt"),
+        *TOWNS,
         Feature("owner=1", "owner", "level", (1.0,)),
         Feature("plan=x", "plan", "level", ("x",)),
         Feature("plan=y", "plan", "level", ("y",)),

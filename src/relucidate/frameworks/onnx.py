@@ -599,7 +599,7 @@ def _onnxruntime(
     graph: Graph, output: str, on_rows: Callable[[Any], _Run], probe: Any, notes: list[str]
 ) -> tuple[str, _Run] | None:
     """Return onnxruntime as an original, where it is installed, gives this tensor and can run the file."""
-    from relucidate.deploying_onnx import runtime
+    from relucidate.onnx_writing import runtime
 
     try:
         onnxruntime = runtime()
