@@ -709,3 +709,11 @@ def test_few_rows_give_no_segments() -> None:
 def test_it_is_in_diagnose() -> None:
     assert diagnose.segments is segments
     assert diagnose.Segments is Segments
+
+
+def test_numbers_of_single_precision_have_their_short_names() -> None:
+    u = unwrapped(SPECIMENS["xor"], 90)
+    held = np.repeat(np.array([0.1, 2.0, np.nan], dtype=np.float32), u.n_rows // 3 + 1)[: u.n_rows]
+    g = segments(u, protected=held).groups
+    assert g is not None
+    assert sorted(g.names) == ["0.1", "2", "missing"]

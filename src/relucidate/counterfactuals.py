@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from relucidate.displaying import in_notebook
 from relucidate.errors import ArgumentError, DataError, clipped, shown
 from relucidate.explaining import imputed_cells
+from relucidate.facets import others_in_words
 from relucidate.features import Features, Level
 from relucidate.grouping import distinct
 from relucidate.layers import Bools, Floats
@@ -139,9 +140,8 @@ class BoundaryDistances:
             f"{'−' if f < 0 else '+'} {'' if abs(f) == 1 else _text(abs(f), 3) + ' '}{names[j]}"
             for f, j in zip(factors, told, strict=True)
         )
-        rest = int(np.count_nonzero(normal)) - len(told)
-        others = "other feature as it is" if rest == 1 else "other features as they are"
-        held = f"; {rest} {others}" if rest else ""
+        others = others_in_words(int(np.count_nonzero(normal)) - len(told))
+        held = f"; {others}" if others else ""
         now, then = _apart(here, end)
         name = self.network.hidden[layer].name or f"layer {layer}"
         return f"neuron {self.facet_neuron[i]} of {name}: {said.removeprefix('+ ')} = {then} (here {now}{held})"

@@ -872,7 +872,8 @@ def _coded(cells: _Cells) -> tuple[list[str], NDArray[np.intp], bool]:
         values = np.where(np.isnat(values), "", values.astype(str)).tolist()
         values = [None if v == "" else _Written(v) for v in values]
     elif isinstance(values, np.ndarray):
-        values = values.tolist()
+        short = values.dtype.kind == "f" and values.dtype.itemsize < 8  # 0.1 is not 0.10000000149011612
+        values = (values.astype(str).astype(np.float64) if short else values).tolist()
     if levels is not None:
         values = [None if i < 0 else i for i in values]
     met: dict[tuple[str, Hashable], int] = {}
